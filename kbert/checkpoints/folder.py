@@ -1,0 +1,104 @@
+"""kbert's own form, a `--model_dir`: `kbert.json` (what it is), `weights.safetensors`, `vocab.txt`."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kbert.checkpoints.checkpoint import Checkpoint
+from kbert.checkpoints.configs import read_json, write_json
+from kbert.checkpoints.names import KBERT, weight_paths
+from kbert.checkpoints.staging import staged
+from kbert.checkpoints.tensors import SafetensorsFile, write_safetensors
+from kbert.config import BertConfig
+from kbert.errors import InputError
+from kbert.models import Bert, BertClassifier, BertPretrainer
+
+SPEC_FILE = "kbert.json"
+VOCAB_FILE = "vocab.txt"
+_WEIGHTS_FILE = "weights.safetensors"
+_FORMAT = 1
+
+#: Name in `kbert.json` -> class. A new head is one more entry.
+MODELS = {cls.__name__: cls for cls in (Bert, BertPretrainer, BertClassifier)}
+
+
+def save_folder(
+    folder: str | os.PathLike,
+    model,
+    task: dict[str, Any] | None = None,
+    vocab_path: str | os.PathLike | None = None,
+) -> None:
+    """Writes a model as a folder that `kbert.load` reads, all files of it or none.
+
+    Args:
+        folder: Made if missing; of an existing one only the files of this form are replaced.
+        model: One of `MODELS`; built here if it is not yet.
+        task: What the weights were trained for: `name`, `labels` in order, `max_length`, `pair`,
+            `lowercase`. None for a bare checkpoint.
+        vocab_path: The vocabulary, copied to `vocab.txt`.
+    """
+    arguments = model.get_config()
+    head = {key: value for key, value in arguments.items() if key not in ("config", "name", "dtype")}
+    spec = {
+        "format": _FORMAT,
+        "model": type(model).__name__,
+        "config": model.config.to_dict(),
+        "head": head,
+        "task": task,
+    }
+    model.build()
+    with staged(folder) as staging:
+        arrays = {path: np.asarray(weight, np.float32) for path, weight in weight_paths(model).items()}
+        write_safetensors(staging / _WEIGHTS_FILE, arrays)
+        if vocab_path is not None:
+            shutil.copyfile(vocab_path, staging / VOCAB_FILE)
+        write_json(staging / SPEC_FILE, spec)
+
+
+def read_spec(folder: str | os.PathLike) -> dict[str, Any]:
+    """The content of `kbert.json`: `format`, `model`, `config`, `head` and `task` (dict or None).
+
+    Raises:
+        InputError: The file is missing or of another format, or lacks a key.
+    """
+    path = Path(folder) / SPEC_FILE
+    spec = read_json(path)
+    if spec.get("format") != _FORMAT:
+        raise InputError(
+            f"{path}: has format {spec.get('format')!r}; this version of kbert reads "
+            f"{_FORMAT}, install the one that wrote it"
+        )
+    kinds = {"model": str, "config": dict, "head": dict, "task": dict | None}
+    for key, kind in kinds.items():
+        if key not in spec or not isinstance(spec[key], kind):
+            raise InputError(f"{path}: {key!r} is missing or of the wrong type; copy the file again")
+    return spec
+
+
+def read_config(folder: Path) -> BertConfig:
+    """The config in `kbert.json`.
+
+    Raises:
+        InputError: The file is missing or damaged.
+    """
+    spec = read_spec(folder)
+    try:
+        return BertConfig.from_dict(spec["config"])
+    except InputError as error:
+        raise InputError(f"{folder / SPEC_FILE}: {error}") from error
+
+
+def open_checkpoint(folder: Path) -> Checkpoint:
+    """The checkpoint in a folder of this form.
+
+    Raises:
+        InputError: A file is missing or damaged.
+    """
+    spec = read_spec(folder)
+    tensors = SafetensorsFile(folder / _WEIGHTS_FILE)
+    return Checkpoint(
+        str(folder / SPEC_FILE), read_config(folder), spec["model"], tensors, KBERT, spec["head"]
+    )

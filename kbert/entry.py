@@ -1,0 +1,60 @@
+"""How every script starts and fails: `run(main)` is absl's `app.run` with kbert's exit codes."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+
+from absl import app, flags
+from absl import logging as absl_logging
+
+from kbert.errors import InputError
+
+
+def quieten_tensorflow() -> None:
+    """Hides TensorFlow's start-up chatter, not its errors; call before TensorFlow is imported."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Parses the flags, runs `main()` and exits: 0 done, 2 wrong input, 130 interrupted.
+
+    An `InputError`, an `OSError` with a file name and a wrong flag become one line on stderr and exit
+    code 2. Anything else is a defect and keeps its traceback (exit code 1).
+    """
+    quieten_tensorflow()
+    app.run(lambda argv: _guarded(main, argv), flags_parser=_parse_flags)
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        message = str(error).strip()
+    _fail(f"{message}; --help lists the flags")
+
+
+def _guarded(main: Callable[[], None], argv: list[str]) -> None:
+    if len(argv) > 1:
+        _fail(f"unexpected argument {argv[1]!r}; every option is a --flag, --help lists them")
+    absl_logging.set_verbosity(absl_logging.INFO)
+    absl_logging.use_absl_handler()
+    absl_logging.get_absl_handler().setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    try:
+        main()
+    except InputError as error:
+        _fail(str(error))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _fail(f"{error.filename}: {error.strerror}")
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        sys.exit(130)
+
+
+def _fail(message: str):
+    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+    sys.exit(2)

@@ -1,0 +1,70 @@
+"""The requests that every export is tried with, and the answers that it must give."""
+
+import math
+
+from kbert.errors import InputError
+
+SHORT = b"A short sentence."
+
+#: Ordinary text in two scripts, then what has broken tokenizers: nothing, blanks, emoji, invalid UTF-8,
+#: NUL and control characters, ligatures and accents, literal special tokens, a word beyond any limit.
+TEXTS = (
+    b"The film is long, but it never loses its way!",
+    "这家酒店的房间很干净，服务也很好。".encode(),
+    b"",
+    b" \t\n\xe3\x80\x80",
+    "I ❤️ it 👍🏽 – mostly 😀😀".encode(),
+    b"broken caf\xc3 \xff\xfe bytes \xe4\xb8",
+    b"zero\x00byte \x01 and\xe2\x80\x8b more",
+    "Ünïcödé ﬁnds ½ of Straße ＡＢＣ".encode(),
+    b"[CLS] or [SEP] or [MASK] in a text",
+    b"a" * 300,
+)
+
+#: 600 words, each at least one piece.
+LONG = b" ".join([b"once more the same few words and a comma ,"] * 60)
+
+
+def requests(inputs: tuple[str, ...], max_length: int) -> list[dict[str, list[bytes]]]:
+    """Three requests: one short text, one that fills all positions, one batch of mixed texts.
+
+    Args:
+        inputs: Names of the texts of a request. All names get the same long text, else different ones.
+        max_length: Longest sequence in pieces.
+
+    Returns:
+        One dict of input name -> texts for each request.
+    """
+    long = b" ".join([LONG] * math.ceil(max_length / 600))
+    return [
+        {name: [(SHORT, *TEXTS)[place]] for place, name in enumerate(inputs)},
+        {name: [long] for name in inputs},
+        {name: [*TEXTS[place:], *TEXTS[:place]] for place, name in enumerate(inputs)},
+    ]
+
+
+def answered(module, signature: str = "serving_default") -> list[dict]:
+    """The requests together with the answers of the Keras model.
+
+    Args:
+        module: With `inputs`, `max_length` and `reference`, such as `TextClassifier`.
+        signature: Name of the signature that the requests go to.
+
+    Returns:
+        One dict of `signature`, `inputs` (name -> texts) and `outputs` (name -> one plain value a text)
+        for each request.
+
+    Raises:
+        InputError: The model answers with NaN or infinity.
+    """
+    samples = []
+    for request in requests(module.inputs, module.max_length):
+        rows = [module.reference(*texts) for texts in zip(*request.values(), strict=True)]
+        if not all(math.isfinite(row["score"]) for row in rows):
+            raise InputError(
+                "the model answers with NaN or infinity, so its training diverged; train again with a "
+                "smaller learning rate"
+            )
+        outputs = {name: [row[name] for row in rows] for name in rows[0]}
+        samples.append({"signature": signature, "inputs": request, "outputs": outputs})
+    return samples

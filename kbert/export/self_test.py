@@ -1,0 +1,245 @@
+"""The self-test of an export: a stand-alone program that loads it the way TF Serving does.
+
+Usage: `python self_test.py FOLDER [PATH ...]`, with the version folder and paths that must not occur in
+its graph. It imports nothing of kbert and nothing of Keras: what it can answer, a server can answer. The
+last line on stdout is a JSON object; a failure is the last line on stderr, and the exit code is 1.
+
+`tf.saved_model.load` would not do: it repairs what the TF1 session loader, and so TF Serving, stumbles over.
+"""
+
+import base64
+import json
+import os
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+# All ops of TensorFlow itself, listed before tensorflow-text adds its own.
+CORE_OPS = frozenset(dir(tf.raw_ops))
+
+import tensorflow_text  # noqa: E402, F401 (registers the ops; must come after the list above)
+
+#: Ops of tensorflow-text 2.20, which TF Serving 2.20 links, that the tokenizer may use.
+TEXT_OPS = frozenset(
+    {
+        "FastWordpieceTokenizeWithOffsets",
+        "NormalizeUTF8",
+        "NormalizeUTF8WithOffsetsMap",
+        "RegexSplitWithOffsets",
+    }
+)
+
+#: Ops of core TensorFlow that no server can run.
+PYTHON_OPS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
+
+TOLERANCE = 1e-5
+
+
+class Failure(Exception):
+    """A check that did not hold."""
+
+
+class Export:
+    """A SavedModel in a TF1 session.
+
+    Args:
+        folder: The version folder.
+    """
+
+    def __init__(self, folder: str):
+        with open(os.path.join(folder, "assets.extra", "kbert.json"), encoding="utf-8") as file:
+            self.description = json.load(file)
+        self.folder = folder
+        self.graph = tf.Graph()
+        self.session = tf.compat.v1.Session(graph=self.graph)
+        loader = tf.compat.v1.saved_model.loader
+        with self.graph.as_default():
+            self.meta_graph = loader.load(self.session, [tf.saved_model.SERVING], folder)
+
+    def samples(self):
+        """(signature name, inputs as arrays of bytes, outputs as arrays) of each sample."""
+        for sample in self.description["samples"]:
+            inputs = {name: _texts(texts) for name, texts in sample["inputs"].items()}
+            outputs = {
+                name: np.array(values, object if isinstance(values[0], str) else None)
+                for name, values in sample["outputs"].items()
+            }
+            yield sample["signature"], inputs, outputs
+
+    def first_requests(self) -> dict:
+        """Signature name -> inputs of its first sample."""
+        first = {}
+        for signature, inputs, _ in self.samples():
+            first.setdefault(signature, inputs)
+        return first
+
+    def answer(self, signature: str, inputs: dict, scope: str = "", feeds: dict | None = None) -> dict:
+        """Runs a signature; with `scope` and `feeds`, in a copy of the graph with other placeholders."""
+        definition = self.meta_graph.signature_def[signature]
+        prefix = scope and scope + "/"
+        fetches = {name: prefix + info.name for name, info in definition.outputs.items()}
+        feed = {
+            (feeds or {}).get(name, definition.inputs[name].name): value for name, value in inputs.items()
+        }
+        outputs = self.session.run(fetches, feed)
+        return {name: _decoded(value) for name, value in outputs.items()}
+
+
+def _texts(texts):
+    values = [base64.b64decode(text["b64"]) if isinstance(text, dict) else text.encode() for text in texts]
+    return np.array(values, object)
+
+
+def _decoded(array):
+    return np.array([text.decode() for text in array], object) if array.dtype == object else array
+
+
+def difference(expected: dict, outputs: dict) -> float:
+    """The largest difference of two answers; texts, whole numbers and truth values must be equal."""
+    if set(expected) != set(outputs):
+        raise Failure(f"outputs {sorted(outputs)}; expected {sorted(expected)}")
+    largest = 0.0
+    for name, want in expected.items():
+        have = outputs[name]
+        if want.shape != have.shape:
+            raise Failure(f"{name} has the shape {have.shape}; expected {want.shape}")
+        if have.dtype.kind != "f":
+            if not np.array_equal(want, have):
+                raise Failure(f"{name} is {have.tolist()}; expected {want.tolist()}")
+            continue
+        gap = float(np.max(np.abs(want - have), initial=0.0))
+        if not gap <= TOLERANCE:  # not `gap > TOLERANCE`, which NaN would pass
+            raise Failure(f"{name} differs by {gap:.2g}; allowed {TOLERANCE}")
+        largest = max(largest, gap)
+    return largest
+
+
+def check_answers(export: Export) -> float:
+    """Every sample request gets the answer of the Keras model."""
+    gaps = [
+        difference(want, export.answer(signature, inputs)) for signature, inputs, want in export.samples()
+    ]
+    return max(gaps)
+
+
+def check_batches(export: Export) -> None:
+    """Each text alone gets the answer that it gets in a batch, and an empty batch an empty answer."""
+    for signature, inputs, _ in export.samples():
+        batch = export.answer(signature, inputs)
+        for row in range(len(next(iter(inputs.values())))):
+            alone = export.answer(signature, {name: texts[row : row + 1] for name, texts in inputs.items()})
+            difference({name: values[row : row + 1] for name, values in batch.items()}, alone)
+        empty = export.answer(signature, {name: texts[:0] for name, texts in inputs.items()})
+        difference({name: values[:0] for name, values in batch.items()}, empty)
+
+
+def check_huge_text(export: Export) -> None:
+    """A text of a megabyte is answered, and marked as truncated."""
+    for signature, inputs in export.first_requests().items():
+        huge = {name: np.array([b"word " * 200_000], object) for name in inputs}
+        if not export.answer(signature, huge)["truncated"].all():
+            raise Failure("a text of a megabyte is not marked as truncated")
+
+
+def check_bad_shapes(export: Export) -> None:
+    """A wrong rank, or inputs of different length, is an error in the graph itself.
+
+    Python's `Session.run` compares feeds with the placeholders' shapes, which the sessions of a server do
+    not. So the graph is imported once more over placeholders without any shape; the variables are shared.
+    """
+    for signature, inputs in export.first_requests().items():
+        scope = f"unchecked_{signature}"
+        feeds = _import_without_shapes(export, signature, scope)
+        for name in inputs:
+            for case, bad in (("a scalar", b"text"), ("a matrix", np.array([[b"a", b"b"]], object))):
+                _expect_refusal(export, signature, {**inputs, name: bad}, f"{name} as {case}", scope, feeds)
+            if len(inputs) > 1:
+                longer = np.concatenate([inputs[name], inputs[name]])
+                _expect_refusal(export, signature, {**inputs, name: longer}, f"{name} longer", scope, feeds)
+
+
+def _import_without_shapes(export: Export, signature: str, scope: str) -> dict:
+    feeds, replaced = {}, {}
+    with export.graph.as_default():
+        for name, info in export.meta_graph.signature_def[signature].inputs.items():
+            feeds[name] = tf.compat.v1.placeholder(tf.string, shape=None)
+            replaced[info.name] = feeds[name]
+        tf.import_graph_def(export.meta_graph.graph_def, input_map=replaced, name=scope)
+    return feeds
+
+
+def _expect_refusal(export, signature, inputs, case, scope, feeds) -> None:
+    try:
+        export.answer(signature, inputs, scope, feeds)
+    except tf.errors.InvalidArgumentError:
+        return
+    except tf.errors.OpError as error:
+        raise Failure(f"{case} gives {type(error).__name__}; expected InvalidArgumentError") from error
+    raise Failure(f"{case} is answered; expected InvalidArgumentError")
+
+
+def check_ops(export: Export) -> None:
+    """Every op is one that TF Serving 2.20 links, and nothing demands XLA."""
+    graph = export.meta_graph.graph_def
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    functions = {function.signature.name for function in graph.library.function}
+    unknown = {node.op for node in nodes} - CORE_OPS - TEXT_OPS - functions
+    unknown |= {node.op for node in nodes if node.op in PYTHON_OPS or node.op.startswith(("Xla", "_Mkl"))}
+    if unknown:
+        raise Failure(f"ops that TF Serving does not have: {', '.join(sorted(unknown))}")
+    if any(item.attr["_XlaMustCompile"].b for item in [*nodes, *graph.library.function]):
+        raise Failure("a function is marked jit_compile, which TF Serving refuses by default")
+
+
+def check_weights(export: Export) -> None:
+    """The checkpoint holds every weight once."""
+    reader = tf.train.load_checkpoint(os.path.join(export.folder, "variables", "variables"))
+    shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
+    stored = sum(
+        int(np.prod(shape)) * dtypes[name].size
+        for name, shape in shapes.items()
+        if dtypes[name] != tf.string  # the object graph
+    )
+    expected = export.description["weights"]["bytes"]
+    if abs(stored - expected) > 0.01 * expected:
+        raise Failure(f"the checkpoint holds {stored} bytes of tensors; the weights have {expected}")
+
+
+def check_paths(export: Export, paths: list[str]) -> None:
+    """The graph tells nothing about the machine it was made on."""
+    with open(os.path.join(export.folder, "saved_model.pb"), "rb") as file:
+        content = file.read()
+    for path in paths:
+        if path.strip(os.sep) and os.path.join(path, "").encode() in content:
+            raise Failure(f"saved_model.pb contains the local path {path}")
+
+
+def main(folder: str, paths: list[str]) -> int:
+    """Runs all checks, those that may kill the process last."""
+    report = {}
+
+    def run(name, check, *arguments):
+        sys.stderr.write(f"check: {name}\n")
+        sys.stderr.flush()
+        report[name] = check(*arguments)
+        return report[name]
+
+    try:
+        export = run("loads", Export, folder)
+        run("local paths", check_paths, export, paths)
+        run("ops", check_ops, export)
+        run("weights stored once", check_weights, export)
+        gap = run("answers", check_answers, export)
+        run("batches", check_batches, export)
+        run("huge text", check_huge_text, export)
+        run("bad shapes", check_bad_shapes, export)
+    except (Failure, tf.errors.OpError, KeyError, OSError) as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        return 1
+    sys.stdout.write(json.dumps({"ok": True, "checks": len(report), "difference": gap}) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2:]))

@@ -1,0 +1,75 @@
+"""The contract between the text side and the model side: every feature's name, dtype, shape and meaning.
+
+`text` and `data` produce these features, `layers` and `models` consume them, and neither imports the
+other: this table is the only thing they share. The same names are TFRecord keys, model inputs and
+outputs, and tensors of serving signatures.
+
+Axes: `B` batch, `S` sequence (pieces, padding included), `P` masked positions, `H` hidden, `N` heads,
+`V` vocabulary, `C` classes.
+"""
+
+from dataclasses import dataclass
+
+# --- model inputs ---------------------------------------------------------------------------------
+TOKEN_IDS = "token_ids"
+SEGMENT_IDS = "segment_ids"
+PADDING_MASK = "padding_mask"
+
+# --- pretraining targets --------------------------------------------------------------------------
+MASK_POSITIONS = "mask_positions"
+MASK_IDS = "mask_ids"
+MASK_WEIGHTS = "mask_weights"
+NEXT_SENTENCE_LABEL = "next_sentence_label"
+
+# --- fine-tuning targets --------------------------------------------------------------------------
+LABEL = "label"
+
+# --- model outputs --------------------------------------------------------------------------------
+SEQUENCE_OUTPUT = "sequence_output"
+POOLED_OUTPUT = "pooled_output"
+MLM_LOGITS = "mlm_logits"
+NSP_LOGITS = "nsp_logits"
+LOGITS = "logits"
+
+# --- raw text, as readers give it and signatures take it ------------------------------------------
+TEXT = "text"
+TEXT_PAIR = "text_pair"
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One row of the contract.
+
+    Args:
+        name: The key in records, model inputs and outputs, and signatures.
+        dtype: TensorFlow's name of the element type.
+        axes: Letters of the axes, as explained at the top of this module.
+        meaning: What a value says; units and special values included.
+    """
+
+    name: str
+    dtype: str
+    axes: str
+    meaning: str
+
+
+FEATURES = {
+    feature.name: feature
+    for feature in (
+        Feature(TOKEN_IDS, "int32", "BS", "row of the vocabulary; [PAD] where padding_mask is 0"),
+        Feature(SEGMENT_IDS, "int32", "BS", "0 for [CLS] A [SEP] and padding, 1 for B [SEP]"),
+        Feature(PADDING_MASK, "int32", "BS", "1 = real token, 0 = padding"),
+        Feature(MASK_POSITIONS, "int32", "BP", "positions to predict, ascending; 0 where unused"),
+        Feature(MASK_IDS, "int32", "BP", "the original tokens at mask_positions; 0 where unused"),
+        Feature(MASK_WEIGHTS, "float32", "BP", "1 = predict this one, 0 = unused slot"),
+        Feature(NEXT_SENTENCE_LABEL, "int32", "B", "0 = B follows A in the text, 1 = B is random"),
+        Feature(LABEL, "int32", "B", "index into the label list of the task"),
+        Feature(SEQUENCE_OUTPUT, "float32", "BSH", "the last layer's hidden states"),
+        Feature(POOLED_OUTPUT, "float32", "BH", "tanh projection of the first token's hidden state"),
+        Feature(MLM_LOGITS, "float32", "BPV", "scores over the vocabulary at mask_positions"),
+        Feature(NSP_LOGITS, "float32", "B2", "scores of is-next (0) and random (1)"),
+        Feature(LOGITS, "float32", "BC", "scores over the labels, before softmax"),
+        Feature(TEXT, "string", "B", "raw UTF-8 text"),
+        Feature(TEXT_PAIR, "string", "B", "the second raw text of a pair"),
+    )
+}

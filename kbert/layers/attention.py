@@ -1,0 +1,85 @@
+"""`SelfAttention`: every token looks at every token."""
+
+import math
+
+import keras
+from keras import ops
+
+from kbert.layers.dense import TokenDense
+
+
+@keras.saving.register_keras_serializable(package="kbert")
+class SelfAttention(keras.layers.Layer):
+    """Multi-head scaled dot-product attention of a sequence to itself.
+
+    attention(Q, K, V) = dropout(softmax(Q·Kᵀ/√D + bias))·V in each of N heads, then one projection.
+    Queries, keys and values come out of one matrix product with a weight of (H, 3·H), in this order,
+    because one wide product is faster than three narrow ones.
+
+    Args:
+        num_heads: N; must divide the width of the input.
+        attention_dropout: Probability of dropping an attention weight.
+        initializer_range: Standard deviation of the truncated normal that starts the matrices.
+
+    Call arguments:
+        inputs: float (B, S, H).
+        attention_bias: float (B, 1, 1, S), added to the scores; see `kbert.layers.attention_bias`.
+        return_probabilities: Python bool; also return the attention weights, before dropout.
+
+    Returns:
+        float (B, S, H) in the compute dtype; with `return_probabilities` a pair with float32 (B, N, S, S),
+        indexed [batch, head, from, to].
+
+    Raises:
+        ValueError: H is not divisible by `num_heads`.
+
+    Reference:
+        Vaswani et al., 2017, section 3.2.
+    """
+
+    def __init__(
+        self, num_heads: int, attention_dropout: float = 0.1, initializer_range: float = 0.02, **kwargs
+    ):
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.attention_dropout = attention_dropout
+        self.initializer_range = initializer_range
+        self.dropout_layer = keras.layers.Dropout(attention_dropout, dtype=self.dtype_policy, name="dropout")
+
+    def build(self, inputs_shape, attention_bias_shape=None):
+        hidden_dim = inputs_shape[-1]
+        if hidden_dim % self.num_heads:
+            raise ValueError(f"a width of {hidden_dim} is not divisible by num_heads={self.num_heads}")
+        self.qkv = TokenDense(3 * hidden_dim, self.initializer_range, dtype=self.dtype_policy, name="qkv")
+        self.qkv.build(inputs_shape)
+        self.output_dense = TokenDense(
+            hidden_dim, self.initializer_range, dtype=self.dtype_policy, name="output"
+        )
+        self.output_dense.build(inputs_shape)
+        self.built = True
+
+    def call(self, inputs, attention_bias=None, training=None, return_probabilities=False):
+        length, hidden_dim = ops.shape(inputs)[1], inputs.shape[-1]
+        head_dim = hidden_dim // self.num_heads
+        qkv = ops.reshape(self.qkv(inputs), (-1, length, 3, self.num_heads, head_dim))
+        query, key, value = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), num=3)  # each (B, N, S, D)
+
+        scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))  # (B, N, S, S)
+        scores = ops.cast(scores, "float32") * (1.0 / math.sqrt(head_dim))
+        if attention_bias is not None:
+            # The operator, not ops.add: with B = N and S = 1 that one takes it for a bias of the heads.
+            scores = scores + ops.cast(attention_bias, "float32")
+        probabilities = ops.softmax(scores)
+        weights = self.dropout_layer(ops.cast(probabilities, self.compute_dtype), training=training)
+
+        context = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))  # (B, S, N, D)
+        outputs = self.output_dense(ops.reshape(context, (-1, length, hidden_dim)))
+        return (outputs, probabilities) if return_probabilities else outputs
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "attention_dropout": self.attention_dropout,
+            "initializer_range": self.initializer_range,
+        }

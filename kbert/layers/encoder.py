@@ -1,0 +1,103 @@
+"""`TransformerBlock`: attention and feed-forward, each with its residual and its normalization."""
+
+import keras
+from keras import ops
+
+from kbert.layers.activations import activation as activation_function
+from kbert.layers.attention import SelfAttention
+from kbert.layers.dense import TokenDense
+
+
+@keras.saving.register_keras_serializable(package="kbert")
+class TransformerBlock(keras.layers.Layer):
+    """One of BERT's L layers, post-normalised: LayerNorm(x + dropout(sublayer(x))), twice.
+
+    The first sublayer is self-attention, the second the feed-forward network W₂·act(W₁·x).
+
+    Args:
+        num_heads: Attention heads.
+        intermediate_dim: Width of the feed-forward network.
+        dropout: Probability of dropping, at the end of both sublayers.
+        attention_dropout: Probability of dropping an attention weight.
+        activation: `"gelu"`, `"gelu_tanh"`, `"relu"` or `"silu"`.
+        layer_norm_epsilon: Added to the variance.
+        initializer_range: Standard deviation of the truncated normal that starts the matrices.
+
+    Call arguments:
+        inputs: float (B, S, H).
+        attention_bias: float (B, 1, 1, S) or None.
+        return_probabilities: Python bool; also return the attention weights, float32 (B, N, S, S).
+
+    Returns:
+        float (B, S, H) in the compute dtype, or a pair with the attention weights.
+
+    Reference:
+        Vaswani et al., 2017, section 3.1; google-research/bert, modeling.py, `transformer_model`.
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        intermediate_dim: int,
+        dropout: float = 0.1,
+        attention_dropout: float = 0.1,
+        activation: str = "gelu",
+        layer_norm_epsilon: float = 1e-12,
+        initializer_range: float = 0.02,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.intermediate_dim = intermediate_dim
+        self.dropout = dropout
+        self.attention_dropout = attention_dropout
+        self.activation = activation
+        self.layer_norm_epsilon = layer_norm_epsilon
+        self.initializer_range = initializer_range
+        self.activate = activation_function(activation)
+
+    def build(self, inputs_shape, attention_bias_shape=None):
+        hidden_dim = inputs_shape[-1]
+        policy = {"dtype": self.dtype_policy}
+        self.attention = SelfAttention(
+            self.num_heads, self.attention_dropout, self.initializer_range, name="attention", **policy
+        )
+        self.attention_layer_norm = keras.layers.LayerNormalization(
+            epsilon=self.layer_norm_epsilon, name="attention_layer_norm", **policy
+        )
+        self.intermediate = TokenDense(
+            self.intermediate_dim, self.initializer_range, name="intermediate", **policy
+        )
+        self.output_dense = TokenDense(hidden_dim, self.initializer_range, name="output", **policy)
+        self.output_layer_norm = keras.layers.LayerNormalization(
+            epsilon=self.layer_norm_epsilon, name="output_layer_norm", **policy
+        )
+        self.dropout_layer = keras.layers.Dropout(self.dropout, name="dropout", **policy)
+        for layer in (self.attention, self.attention_layer_norm, self.intermediate, self.output_layer_norm):
+            layer.build(inputs_shape)
+        self.output_dense.build((*inputs_shape[:-1], self.intermediate_dim))
+        self.built = True
+
+    def call(self, inputs, attention_bias=None, training=None, return_probabilities=False):
+        attended, probabilities = self.attention(
+            inputs, attention_bias, training=training, return_probabilities=True
+        )
+        attended = self.dropout_layer(attended, training=training)
+        hidden = self.attention_layer_norm(ops.add(inputs, attended))
+
+        transformed = self.output_dense(self.activate(self.intermediate(hidden)))
+        transformed = self.dropout_layer(transformed, training=training)
+        outputs = self.output_layer_norm(ops.add(hidden, transformed))
+        return (outputs, probabilities) if return_probabilities else outputs
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "intermediate_dim": self.intermediate_dim,
+            "dropout": self.dropout,
+            "attention_dropout": self.attention_dropout,
+            "activation": self.activation,
+            "layer_norm_epsilon": self.layer_norm_epsilon,
+            "initializer_range": self.initializer_range,
+        }

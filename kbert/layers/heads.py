@@ -1,0 +1,130 @@
+"""What sits on top of the encoder: pooler, masked-token predictor, and the gather between."""
+
+import keras
+from keras import ops
+
+from kbert.layers.activations import activation as activation_function
+from kbert.layers.dense import TokenDense
+
+
+def gather_positions(sequence, positions):
+    """The vectors at the given positions of each row: MLM scores are wanted only there.
+
+    Args:
+        sequence: float (B, S, H).
+        positions: int32 (B, P), each in [0, S).
+
+    Returns:
+        float (B, P, H).
+    """
+    batch, length, width = *ops.shape(sequence)[:2], sequence.shape[-1]
+    # One lookup in the flattened sequence: row b starts at b·S.
+    starts = ops.expand_dims(ops.arange(batch, dtype="int32") * length, 1)
+    # The operator, not ops.add: with B = P that one takes `starts` for a bias of the last axis.
+    flat = positions + starts
+    return ops.take(ops.reshape(sequence, (-1, width)), flat, axis=0)
+
+
+@keras.saving.register_keras_serializable(package="kbert")
+class Pooler(keras.layers.Layer):
+    """tanh(W·h₀ + b) of the first token's vector: the summary that NSP and classifiers use.
+
+    Args:
+        initializer_range: Standard deviation of the truncated normal that starts W.
+
+    Call arguments:
+        sequence: float (B, S, H).
+
+    Returns:
+        float (B, H), in the compute dtype.
+
+    Reference:
+        google-research/bert, modeling.py, scope "pooler".
+    """
+
+    def __init__(self, initializer_range: float = 0.02, **kwargs):
+        super().__init__(**kwargs)
+        self.initializer_range = initializer_range
+
+    def build(self, sequence_shape):
+        width = sequence_shape[-1]
+        self.dense = TokenDense(width, self.initializer_range, dtype=self.dtype_policy, name="dense")
+        self.dense.build((sequence_shape[0], width))
+        self.built = True
+
+    def call(self, sequence):
+        return ops.tanh(self.dense(sequence[:, 0]))
+
+    def compute_output_shape(self, sequence_shape):
+        return (sequence_shape[0], sequence_shape[-1])
+
+    def get_config(self):
+        return {**super().get_config(), "initializer_range": self.initializer_range}
+
+
+@keras.saving.register_keras_serializable(package="kbert")
+class MaskedLanguageModelHead(keras.layers.Layer):
+    """Scores over the vocabulary: LayerNorm(act(W·h + b))·Eᵀ + c, with E the token embedding table.
+
+    The table is an argument of the call, not a weight of the head: it stays tied to the embeddings by
+    construction, through saving and loading too.
+
+    Args:
+        activation: As in the encoder.
+        layer_norm_epsilon: Added to the variance.
+        initializer_range: Standard deviation of the truncated normal that starts W.
+
+    Call arguments:
+        hidden: float (B, P, H), vectors at the positions to predict.
+        table: float (V, H), the token embedding table.
+
+    Returns:
+        float32 (B, P, V), logits, not probabilities.
+
+    Reference:
+        google-research/bert, run_pretraining.py, `get_masked_lm_output`.
+    """
+
+    def __init__(
+        self,
+        activation: str = "gelu",
+        layer_norm_epsilon: float = 1e-12,
+        initializer_range: float = 0.02,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.activation = activation
+        self.layer_norm_epsilon = layer_norm_epsilon
+        self.initializer_range = initializer_range
+        self.activate = activation_function(activation)
+
+    def build(self, hidden_shape, table_shape):
+        self.transform = TokenDense(
+            hidden_shape[-1], self.initializer_range, dtype=self.dtype_policy, name="transform"
+        )
+        self.transform.build(hidden_shape)
+        self.layer_norm = keras.layers.LayerNormalization(
+            epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name="layer_norm"
+        )
+        self.layer_norm.build(hidden_shape)
+        self.bias = self.add_weight(name="bias", shape=(table_shape[0],), initializer="zeros")
+        self.built = True
+
+    def call(self, hidden, table):
+        hidden = self.layer_norm(self.activate(self.transform(hidden)))
+        batch, count, width = *ops.shape(hidden)[:2], hidden.shape[-1]
+        rows = ops.reshape(hidden, (-1, width))
+        logits = ops.matmul(rows, ops.transpose(ops.cast(table, self.compute_dtype)))
+        logits = ops.add(ops.cast(logits, "float32"), ops.cast(self.bias, "float32"))
+        return ops.reshape(logits, (batch, count, table.shape[0]))
+
+    def compute_output_spec(self, hidden, table):
+        return keras.KerasTensor((*hidden.shape[:-1], table.shape[0]), dtype="float32")
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "activation": self.activation,
+            "layer_norm_epsilon": self.layer_norm_epsilon,
+            "initializer_range": self.initializer_range,
+        }

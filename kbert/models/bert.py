@@ -1,0 +1,122 @@
+"""`Bert`: the encoder, ids in, vectors out."""
+
+import keras
+from keras import ops
+
+from kbert import features
+from kbert.config import BertConfig
+from kbert.layers import BertEmbeddings, Pooler, TransformerBlock, attention_bias
+
+
+@keras.saving.register_keras_serializable(package="kbert")
+class Bert(keras.Model):
+    """The BERT encoder: embeddings, L Transformer blocks, pooler.
+
+    Args:
+        config: Sizes and arithmetic of the encoder.
+        name: Name of the model, the first part of every weight's path.
+
+    Call arguments:
+        inputs: Dict of `token_ids` int32 (B, S), `segment_ids` int32 (B, S; all 0 when left out) and
+            `padding_mask` int32 (B, S), 1 = real token (all real when left out). A bare tensor is
+            taken as `token_ids`.
+        return_layers: Python bool; also return `layer_outputs`, a list of L + 1 tensors (B, S, H), the
+            embeddings first, and `attention_probabilities`, a list of L float32 tensors (B, N, S, S).
+
+    Returns:
+        Dict of `sequence_output` (B, S, H) and `pooled_output` (B, H), in the compute dtype.
+
+    Raises:
+        ValueError: `token_ids` is missing, or a sequence is longer than `config.max_length`.
+
+    Example:
+        >>> import numpy as np
+        >>> bert = Bert(BertConfig.preset("tiny", vocab_size=100))
+        >>> bert({"token_ids": np.array([[1, 5, 7, 2]])})["pooled_output"].shape
+        TensorShape([1, 128])
+
+    Reference:
+        Devlin et al., 2019, "BERT: Pre-training of Deep Bidirectional Transformers", section 3.
+    """
+
+    def __init__(self, config: BertConfig, name: str = "bert", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.config = config
+        policy = {"dtype": self.dtype_policy}
+        self.embeddings = BertEmbeddings(
+            vocab_size=config.vocab_size,
+            hidden_dim=config.hidden_dim,
+            max_length=config.max_length,
+            num_segments=config.num_segments,
+            dropout=config.dropout,
+            layer_norm_epsilon=config.layer_norm_epsilon,
+            initializer_range=config.initializer_range,
+            name="embeddings",
+            **policy,
+        )
+        self.blocks = [
+            TransformerBlock(
+                num_heads=config.num_heads,
+                intermediate_dim=config.intermediate_dim,
+                dropout=config.dropout,
+                attention_dropout=config.attention_dropout,
+                activation=config.activation,
+                layer_norm_epsilon=config.layer_norm_epsilon,
+                initializer_range=config.initializer_range,
+                name=f"layer_{index}",
+                **policy,
+            )
+            for index in range(config.num_layers)
+        ]
+        self.pooler = Pooler(config.initializer_range, name="pooler", **policy)
+
+    def build(self, inputs_shape=None):
+        """Creates all weights; their shapes depend on the config alone."""
+        if self.built:
+            return
+        hidden_shape = (None, None, self.config.hidden_dim)
+        self.embeddings.build((None, None))
+        for block in self.blocks:
+            block.build(hidden_shape)
+        self.pooler.build(hidden_shape)
+        self.built = True
+
+    def call(self, inputs, training=None, return_layers=False):
+        inputs = as_features(inputs)
+        mask = inputs.get(features.PADDING_MASK)
+        bias = None if mask is None else attention_bias(mask)
+        hidden = self.embeddings(
+            inputs[features.TOKEN_IDS], inputs.get(features.SEGMENT_IDS), training=training
+        )
+        layer_outputs, maps = [hidden], []
+        for block in self.blocks:
+            hidden, probabilities = block(hidden, bias, training=training, return_probabilities=True)
+            layer_outputs.append(hidden)
+            maps.append(probabilities)
+        outputs = {features.SEQUENCE_OUTPUT: hidden, features.POOLED_OUTPUT: self.pooler(hidden)}
+        if return_layers:
+            outputs |= {"layer_outputs": layer_outputs, "attention_probabilities": maps}
+        return outputs
+
+    def get_config(self):
+        return {"config": self.config.to_dict(), "name": self.name, "dtype": self.dtype_policy.name}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**{**config, "config": BertConfig.from_dict(config["config"])})
+
+
+def as_features(inputs) -> dict:
+    """The inputs as a dict; a bare tensor is `token_ids`.
+
+    Raises:
+        ValueError: A dict without `token_ids`.
+    """
+    if not isinstance(inputs, dict):
+        return {features.TOKEN_IDS: ops.convert_to_tensor(inputs, dtype="int32")}
+    if features.TOKEN_IDS not in inputs:
+        raise ValueError(
+            f"inputs have the keys {sorted(inputs)}; expected {features.TOKEN_IDS!r} and, optionally, "
+            f"{features.SEGMENT_IDS!r} and {features.PADDING_MASK!r}"
+        )
+    return inputs

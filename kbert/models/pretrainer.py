@@ -1,0 +1,116 @@
+"""`BertPretrainer`: the encoder with the two heads it is pretrained with."""
+
+import keras
+
+from kbert import features
+from kbert.config import BertConfig
+from kbert.layers import MaskedLanguageModelHead, TokenDense, correct_sum, cross_entropy_sum, gather_positions
+from kbert.models.bert import Bert, as_features
+
+
+@keras.saving.register_keras_serializable(package="kbert")
+class BertPretrainer(keras.Model):
+    """BERT with the masked-language-model head (tied to the token embeddings) and the next-sentence head.
+
+    Args:
+        config: Sizes and arithmetic of the encoder.
+        name: Name of the model.
+
+    Call arguments:
+        inputs: As for `Bert`, and optionally `mask_positions` int32 (B, P). Without it, every position
+            is scored: P = S.
+
+    Returns:
+        Dict of `mlm_logits` float32 (B, P, V), `nsp_logits` float32 (B, 2), `sequence_output` and
+        `pooled_output`. All logits, not probabilities.
+
+    Example:
+        >>> import numpy as np
+        >>> model = BertPretrainer(BertConfig.preset("tiny", vocab_size=100))
+        >>> inputs = {"token_ids": np.array([[1, 4, 7, 2]]), "mask_positions": np.array([[1]])}
+        >>> model(inputs)["mlm_logits"].shape
+        TensorShape([1, 1, 100])
+
+    Reference:
+        Devlin et al., 2019, section 3.1; google-research/bert, run_pretraining.py.
+    """
+
+    def __init__(self, config: BertConfig, name: str = "bert_pretrainer", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.config = config
+        self.bert = Bert(config, dtype=self.dtype_policy)
+        self.mlm = MaskedLanguageModelHead(
+            config.activation,
+            config.layer_norm_epsilon,
+            config.initializer_range,
+            dtype=self.dtype_policy,
+            name="mlm",
+        )
+        # Two columns cost nothing, so their scores are computed in full precision.
+        self.nsp = TokenDense(2, config.initializer_range, dtype="float32", name="nsp")
+
+    def build(self, inputs_shape=None):
+        """Creates all weights; their shapes depend on the config alone."""
+        if self.built:
+            return
+        hidden_dim = self.config.hidden_dim
+        self.bert.build()
+        self.mlm.build((None, None, hidden_dim), (self.config.vocab_size, hidden_dim))
+        self.nsp.build((None, hidden_dim))
+        self.built = True
+
+    def call(self, inputs, training=None):
+        inputs = as_features(inputs)
+        encoded = self.bert(_encoder_inputs(inputs), training=training)
+        hidden = encoded[features.SEQUENCE_OUTPUT]
+        if features.MASK_POSITIONS in inputs:
+            hidden = gather_positions(hidden, inputs[features.MASK_POSITIONS])
+        return {
+            **encoded,
+            features.MLM_LOGITS: self.mlm(hidden, self.bert.embeddings.token_embeddings),
+            features.NSP_LOGITS: self.nsp(encoded[features.POOLED_OUTPUT]),
+        }
+
+    def get_config(self):
+        return {"config": self.config.to_dict(), "name": self.name, "dtype": self.dtype_policy.name}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**{**config, "config": BertConfig.from_dict(config["config"])})
+
+
+def _encoder_inputs(inputs: dict) -> dict:
+    names = (features.TOKEN_IDS, features.SEGMENT_IDS, features.PADDING_MASK)
+    return {name: inputs[name] for name in names if name in inputs}
+
+
+class PretrainingObjective:
+    """The two losses of pretraining and their accuracies, as (sum, weight) pairs.
+
+    The MLM loss counts each masked token once, whatever row or replica it is in; the NSP loss counts
+    rows. What is minimised is the sum of both means.
+
+    Call arguments:
+        outputs: Of `BertPretrainer`, called with `mask_positions`.
+        targets: Dict of `mask_ids` int32 (B, P), `mask_weights` float32 (B, P) and
+            `next_sentence_label` int32 (B).
+
+    Returns:
+        Dict of `mlm_loss`, `nsp_loss`, `mlm_accuracy`, `nsp_accuracy`: pairs of float32 scalars.
+
+    Reference:
+        google-research/bert, run_pretraining.py, `model_fn_builder`.
+    """
+
+    losses = ("mlm_loss", "nsp_loss")
+    metrics = ("mlm_accuracy", "nsp_accuracy")
+
+    def __call__(self, outputs: dict, targets: dict) -> dict:
+        mlm = (targets[features.MASK_IDS], outputs[features.MLM_LOGITS], targets[features.MASK_WEIGHTS])
+        nsp = (targets[features.NEXT_SENTENCE_LABEL], outputs[features.NSP_LOGITS])
+        return {
+            "mlm_loss": cross_entropy_sum(*mlm),
+            "nsp_loss": cross_entropy_sum(*nsp),
+            "mlm_accuracy": correct_sum(*mlm),
+            "nsp_accuracy": correct_sum(*nsp),
+        }

@@ -1,0 +1,160 @@
+"""TF Serving's REST API as a function: method, path and body in; status and answer out. No sockets here.
+
+    POST /v1/models/NAME[/versions/N|/labels/L]:predict     answers from a signature
+    GET  /v1/models/NAME[/versions/N|/labels/L]             is it loaded?
+    GET  /v1/models/NAME[/versions/N|/labels/L]/metadata    its signatures
+
+Reference:
+    https://www.tensorflow.org/tfx/serving/api_rest and recorded answers of TF Serving.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from google.protobuf import json_format
+
+from kbert.serving.json_answer import encode_error, encode_outputs, encode_predictions
+from kbert.serving.json_request import decode_predict
+from kbert.serving.json_writer import to_bytes
+from kbert.serving.model_store import DEFAULT_SIGNATURE, ModelStore
+from kbert.serving.status import ServingError, invalid
+
+JSON = "application/json"
+HTTP_STATUS = {
+    "CANCELLED": 499,
+    "INVALID_ARGUMENT": 400,
+    "DEADLINE_EXCEEDED": 504,
+    "NOT_FOUND": 404,
+    "ALREADY_EXISTS": 409,
+    "PERMISSION_DENIED": 403,
+    "RESOURCE_EXHAUSTED": 429,
+    "FAILED_PRECONDITION": 400,
+    "ABORTED": 409,
+    "OUT_OF_RANGE": 400,
+    "UNIMPLEMENTED": 501,
+    "UNAVAILABLE": 503,
+    "UNAUTHENTICATED": 401,
+}
+
+_VERSION = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
+_CALL = re.compile(rf"/v1/models/(?P<name>[^/:]+){_VERSION}:(?P<verb>classify|regress|predict)", re.I | re.A)
+_STATUS = re.compile(rf"/v1/models(?:/(?P<name>[^/:]+))?{_VERSION}(?:/(?P<part>metadata))?", re.I | re.A)
+_NOT_FOUND_PAGE = (
+    b"<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n</BODY></HTML>\n"
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What goes back to an HTTP client.
+
+    Args:
+        status: HTTP status code.
+        body: The document.
+        content_type: Its type.
+    """
+
+    status: int
+    body: bytes
+    content_type: str = JSON
+
+
+def error_answer(error: ServingError) -> Answer:
+    """The JSON form of a failure."""
+    return Answer(HTTP_STATUS.get(error.code, 500), to_bytes(encode_error(error.message)))
+
+
+def answer(model: ModelStore, method: str, path: str, body: bytes, origin: str = "") -> Answer:
+    """Answers one request.
+
+    Args:
+        model: The served model.
+        method: HTTP method, upper case.
+        path: Path of the URL without the query, bytes that are not UTF-8 as surrogate escapes.
+        body: The request's document, decompressed.
+        origin: The header of that name, which browsers send.
+
+    Returns:
+        The answer; whatever is wrong with the request is an answer too.
+    """
+    if not path.lower().startswith("/v1/"):
+        return Answer(404, _NOT_FOUND_PAGE, "text/html")
+    if method == "OPTIONS":
+        # A browser's question before a cross-origin call; the type is libevent's default.
+        allowed = re.search("https?://", origin)
+        return Answer(200 if allowed else 400, b"", "text/html; charset=ISO-8859-1")
+    try:
+        call = _CALL.fullmatch(path) if method == "POST" else None
+        status = _STATUS.fullmatch(path) if method == "GET" else None
+        found = call or status
+        version = int(found["version"]) if found and found["version"] else None
+        if version is not None and version >= 2**63:
+            return Answer(400, b"")
+        # The path may be written in any case, the verb may not: so it is with TF Serving.
+        if call and call["verb"] in ("predict", "classify", "regress"):
+            return Answer(200, to_bytes(_call(model, call, version, body)))
+        if status:
+            return Answer(200, to_bytes(_status(model, status, version)))
+        raise invalid(f"Malformed request: {method} {path}")
+    except ServingError as error:
+        return error_answer(error)
+
+
+def _name(found: re.Match) -> str:
+    return unquote(found["name"], errors="surrogateescape")
+
+
+def _label(found: re.Match) -> str | None:
+    return unquote(found["label"], errors="surrogateescape") if found["label"] else None
+
+
+def _call(model: ModelStore, found: re.Match, version: int | None, body: bytes) -> str:
+    verb = found["verb"]
+    if verb != "predict":
+        model.require(_name(found), version, _label(found))
+        raise ServingError("UNIMPLEMENTED", f"{verb} is not implemented by kbert's local server; use predict")
+
+    def find_inputs(signature: str) -> dict[str, str]:
+        model.require(_name(found), version, _label(found))
+        signature = signature or DEFAULT_SIGNATURE
+        types = model.input_types(signature)
+        if types is None:
+            raise invalid(f'Serving signature name: "{signature}" not found in signature def')
+        return types
+
+    call = decode_predict(body, find_inputs)
+    outputs = model.predict(call.signature, call.inputs)
+    return encode_predictions(outputs) if call.rows else encode_outputs(outputs)
+
+
+def _status(model: ModelStore, found: re.Match, version: int | None) -> str:
+    if not found["name"]:
+        raise invalid("Missing model name in request.")
+    name = _name(found)
+    if found["part"] == "metadata":
+        model.require(name, version, _label(found))
+        return _metadata(model)
+    # A label plays no part here: TF Serving answers for every version.
+    model.require_status(name, version)
+    state = {
+        "version": str(model.version),
+        "state": "AVAILABLE",
+        "status": {"error_code": "OK", "error_message": ""},
+    }
+    return json.dumps({"model_version_status": [state]}, indent=1) + "\n"
+
+
+def _metadata(model: ModelStore) -> str:
+    spec = {"name": model.name, "version": str(model.version), "signature_name": ""}
+    signatures = {
+        name: json_format.MessageToDict(
+            signature, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+        )
+        for name, signature in model.signature_defs.items()
+    }
+    # TF Serving glues two printed messages together, hence the uneven indentation.
+    printed_spec = json.dumps(spec, indent=1, ensure_ascii=False)
+    printed_map = json.dumps({"signature_def": signatures}, indent=1, ensure_ascii=False)
+    return f'{{\n"model_spec":{printed_spec}\n,\n"metadata": {{"signature_def": {printed_map}\n}}\n}}\n'

@@ -1,0 +1,35 @@
+"""In which number format a run computes."""
+
+import tensorflow as tf
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+def dtype_policy(precision: str) -> str:
+    """The Keras dtype policy for a precision: `"float32"` or `"mixed_bfloat16"`.
+
+    Weights, normalizations, softmax and losses stay in float32 under both.
+
+    Args:
+        precision: `"float32"`, `"bfloat16"`, or `"auto"`: bfloat16 where the device multiplies bfloat16
+            matrices in hardware (a GPU or TPU; a CPU with AVX512-BF16 or AMX), else float32.
+
+    Raises:
+        ValueError: The precision is none of these.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision {precision!r} is unknown; expected one of {', '.join(PRECISIONS)}")
+    if precision == "auto":
+        precision = "bfloat16" if _has_bfloat16() else "float32"
+    return "mixed_bfloat16" if precision == "bfloat16" else "float32"
+
+
+def _has_bfloat16() -> bool:
+    if tf.config.list_physical_devices("GPU") or tf.config.list_physical_devices("TPU"):
+        return True
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            words = set(file.read().split())
+    except OSError:  # No Linux: say nothing about the processor.
+        return False
+    return bool(words & {"avx512_bf16", "amx_bf16"})

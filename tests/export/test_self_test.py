@@ -1,0 +1,158 @@
+"""Every fault that the self-test is for, made on purpose, must be found by the check that is for it."""
+
+import os
+import types
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kbert import features
+from kbert.export import TextClassifier, samples, saved_model, self_test
+
+
+class KerasModelInside(TextClassifier):
+    """keras-team/keras issue 20095: `tf.saved_model.load` runs it, TF Serving fails at the first request."""
+
+    def __init__(self, model, *arguments):
+        super().__init__(model, *arguments)
+        self.model = model
+        view = dict(enumerate(self.weights)).values()  # of the weights, which SavedModel does not follow
+        del self.weights
+        self.weights = view
+
+
+class WeightsTwice(TextClassifier):
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.copies = [tf.Variable(weight) for weight in self.weights]
+
+
+class TakesAnyShape(TextClassifier):
+    def classify(self, text):
+        return super().classify(tf.reshape(text, [-1]))
+
+
+class TakesUnequalBatches(TextClassifier):
+    def classify(self, text, text_pair):
+        length = tf.minimum(tf.size(text), tf.size(text_pair))
+        text, text_pair = tf.ensure_shape(text, [None]), tf.ensure_shape(text_pair, [None])
+        return super().classify(text[:length], text_pair[:length])
+
+
+class ForgetsPadding(TextClassifier):
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        logits = self._logits
+        self._logits = lambda inputs: logits(
+            {k: inputs[k] for k in (features.TOKEN_IDS, features.SEGMENT_IDS)}
+        )
+
+
+class IsSlightlyWrong(TextClassifier):
+    def classify(self, text):
+        outputs = super().classify(text)
+        return {**outputs, "score": outputs["score"] + 2e-5}
+
+
+class MixesRows(TextClassifier):
+    """Right for the samples as batches, wrong for their rows alone."""
+
+    def classify(self, text):
+        outputs = super().classify(text)
+        alone = tf.cast(tf.size(text) == 1, tf.float32) * tf.cast(tf.strings.length(text) == 0, tf.float32)
+        return {**outputs, "score": outputs["score"] + 0.1 * alone}
+
+
+class CallsPython(TextClassifier):
+    def classify(self, text):
+        return super().classify(tf.numpy_function(lambda value: value, [text], tf.string))
+
+
+class NeedsXla(TextClassifier):
+    def classify(self, text):
+        outputs = super().classify(text)
+        return {**outputs, "score": tf.function(lambda x: x * 1.0, jit_compile=True)(outputs["score"])}
+
+
+class NamesAPath(TextClassifier):
+    def classify(self, text):
+        outputs = super().classify(text)
+        return {**outputs, "label": outputs["label"] + tf.strings.substr(os.getcwd() + "/x", 0, 0)}
+
+
+class SilentAboutHugeTexts(TextClassifier):
+    def classify(self, text):
+        outputs = super().classify(text)
+        return {**outputs, "truncated": outputs["truncated"] & (tf.strings.length(text) < 50_000)}
+
+
+class DropsAnOutput(TextClassifier):
+    def classify(self, text):
+        outputs = super().classify(text)
+        return {name: value for name, value in outputs.items() if name != "num_tokens"}
+
+
+@pytest.fixture(scope="module")
+def write(make_module):
+    """Function of a module and a folder, to the export as the self-test sees it."""
+    right = {pair: samples.answered(make_module(pair)) for pair in (False, True)}
+
+    def write_and_load(module, folder):
+        saved_model._write(module, right[module.pair], str(folder))
+        return self_test.Export(str(folder))
+
+    return write_and_load
+
+
+def check_paths(export):
+    self_test.check_paths(export, [os.getcwd(), "/"])
+
+
+CHECKS = types.SimpleNamespace(
+    answers=self_test.check_answers,
+    bad_shapes=self_test.check_bad_shapes,
+    batches=self_test.check_batches,
+    huge_text=self_test.check_huge_text,
+    ops=self_test.check_ops,
+    paths=check_paths,
+    weights=self_test.check_weights,
+)
+
+
+@pytest.mark.parametrize("pair", [False, True])
+def test_a_good_export_passes_every_check(make_module, write, tmp_path, pair):
+    export = write(make_module(pair), tmp_path / "good")
+    for check in vars(CHECKS).values():
+        check(export)
+
+
+@pytest.mark.parametrize(
+    ("kind", "pair", "check", "message"),
+    [
+        (KerasModelInside, False, CHECKS.answers, "variable"),
+        (WeightsTwice, False, CHECKS.weights, "bytes of tensors"),
+        (TakesAnyShape, False, CHECKS.bad_shapes, "text as a scalar is answered"),
+        (TakesUnequalBatches, True, CHECKS.bad_shapes, "text longer is answered"),
+        (ForgetsPadding, False, CHECKS.answers, "differs by"),
+        (IsSlightlyWrong, False, CHECKS.answers, "score differs by 2e-05"),
+        (MixesRows, False, CHECKS.batches, "score differs by"),
+        (CallsPython, False, CHECKS.ops, "PyFunc"),
+        (NeedsXla, False, CHECKS.ops, "jit_compile"),
+        (NamesAPath, False, CHECKS.paths, "local path"),
+        (SilentAboutHugeTexts, False, CHECKS.huge_text, "megabyte"),
+        (DropsAnOutput, False, CHECKS.answers, "num_tokens"),
+    ],
+)
+def test_a_fault_is_found(make_module, write, tmp_path, kind, pair, check, message):
+    export = write(make_module(pair, kind), tmp_path / "faulty")
+    with pytest.raises((self_test.Failure, tf.errors.OpError), match=message):
+        check(export)
+
+
+@pytest.mark.parametrize("value", [0.50002, np.nan, np.inf])
+def test_a_float_may_differ_by_the_tolerance_only(value):
+    expected = {"score": np.array([0.5])}
+    self_test.difference(expected, {"score": np.array([0.500005], np.float32)})
+    with pytest.raises(self_test.Failure, match="score differs"):
+        self_test.difference(expected, {"score": np.array([value], np.float32)})

@@ -1,0 +1,159 @@
+"""Every layer: the contract, and its arithmetic against NumPy."""
+
+import keras
+import numpy as np
+import pytest
+
+from kbert.layers import (
+    BertEmbeddings,
+    MaskedLanguageModelHead,
+    Pooler,
+    SelfAttention,
+    TokenDense,
+    TransformerBlock,
+    activation,
+    attention_bias,
+    correct_sum,
+    cross_entropy_sum,
+    gather_positions,
+)
+from tests.layer_contract import assert_layer_contract
+
+RNG = np.random.default_rng(7)
+HIDDEN = RNG.normal(size=(3, 5, 8)).astype("float32")
+TOKENS = RNG.integers(0, 11, (3, 5)).astype("int32")
+SEGMENTS = RNG.integers(0, 2, (3, 5)).astype("int32")
+MASK = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 0, 1, 1, 0]])
+BIAS = np.where(MASK, 0.0, -1e9).astype("float32")[:, None, None, :]
+
+
+def softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def numpy_weights(layer):
+    return {weight.path.split("/", 1)[-1]: np.asarray(weight) for weight in layer.weights}
+
+
+def test_token_dense_contract():
+    assert_layer_contract(TokenDense, {"units": 6, "initializer_range": 0.5}, HIDDEN)
+
+
+def test_embeddings_contract():
+    kwargs = dict(
+        vocab_size=11, hidden_dim=8, max_length=9, num_segments=2, dropout=0.3, layer_norm_epsilon=1e-6
+    )
+    assert_layer_contract(BertEmbeddings, {**kwargs, "initializer_range": 0.5}, (TOKENS, SEGMENTS))
+
+
+def test_attention_contract():
+    kwargs = {"num_heads": 2, "attention_dropout": 0.4, "initializer_range": 0.5}
+    assert_layer_contract(SelfAttention, kwargs, (HIDDEN, BIAS))
+
+
+def test_block_contract():
+    kwargs = dict(
+        num_heads=2, intermediate_dim=12, dropout=0.3, attention_dropout=0.4, activation="gelu_tanh"
+    )
+    assert_layer_contract(
+        TransformerBlock, {**kwargs, "layer_norm_epsilon": 1e-6, "initializer_range": 0.5}, (HIDDEN, BIAS)
+    )
+
+
+def test_pooler_contract():
+    assert_layer_contract(Pooler, {"initializer_range": 0.5}, HIDDEN)
+
+
+def test_mlm_head_contract():
+    table = RNG.normal(size=(11, 8)).astype("float32")
+    kwargs = {"activation": "relu", "layer_norm_epsilon": 1e-6, "initializer_range": 0.5}
+    assert_layer_contract(MaskedLanguageModelHead, kwargs, (HIDDEN, table), mixed_dtype="float32")
+
+
+def test_attention_equals_numpy_head_by_head():
+    layer = SelfAttention(2, attention_dropout=0.0, initializer_range=0.7)
+    outputs, probabilities = layer(HIDDEN, BIAS, return_probabilities=True)
+    weights = numpy_weights(layer)
+    qkv = HIDDEN @ weights["qkv/kernel"] + weights["qkv/bias"]
+    query, key, value = np.split(qkv, 3, -1)
+    contexts = []
+    for head in range(2):
+        part = slice(4 * head, 4 * head + 4)
+        scores = query[..., part] @ key[..., part].transpose(0, 2, 1) / 2.0
+        expected = softmax(np.where(MASK[:, None, :], scores, -np.inf))
+        np.testing.assert_allclose(probabilities[:, head], expected, atol=1e-6)
+        contexts.append(expected @ value[..., part])
+    expected = np.concatenate(contexts, -1) @ weights["output/kernel"] + weights["output/bias"]
+    np.testing.assert_allclose(outputs, expected, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:.*softmax over axis -1:UserWarning")  # Of the row of length 1.
+@pytest.mark.parametrize("batch, length, heads", [(2, 1, 2), (5, 5, 5), (3, 4, 4)])
+def test_attention_bias_is_never_mistaken_for_another_axis(batch, length, heads):
+    """Sizes in which axes coincide give what each row gives alone."""
+    hidden = RNG.normal(size=(batch, length, 20)).astype("float32")
+    mask = np.ones((batch, length), "int32")
+    mask[1:, length // 2 + 1 :] = 0
+    layer = SelfAttention(heads, attention_dropout=0.0, initializer_range=0.7)
+    together = layer(hidden, attention_bias(mask))
+    alone = [layer(hidden[i : i + 1], attention_bias(mask[i : i + 1])) for i in range(batch)]
+    np.testing.assert_allclose(together, np.concatenate(alone), atol=1e-6)
+
+
+def test_a_row_of_padding_stays_finite_and_uniform():
+    layer = SelfAttention(2, attention_dropout=0.0, initializer_range=0.7)
+    _, probabilities = layer(HIDDEN, attention_bias(np.zeros((3, 5))), return_probabilities=True)
+    np.testing.assert_allclose(probabilities, np.full((3, 2, 5, 5), 0.2), atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int32", "float32"])
+def test_masks_of_any_dtype_mean_the_same(dtype):
+    np.testing.assert_array_equal(attention_bias(MASK.astype(dtype)), BIAS)
+
+
+def test_embeddings_sum_three_tables():
+    layer = BertEmbeddings(11, 8, max_length=6, dropout=0.0, initializer_range=0.5)
+    outputs = layer(TOKENS, SEGMENTS)
+    weights = numpy_weights(layer)
+    total = (
+        weights["token_embeddings"][TOKENS]
+        + weights["position_embeddings"][:5]
+        + weights["segment_embeddings"][SEGMENTS]
+    )
+    expected = (total - total.mean(-1, keepdims=True)) / np.sqrt(total.var(-1, keepdims=True) + 1e-12)
+    np.testing.assert_allclose(outputs, expected, atol=1e-5)
+    np.testing.assert_allclose(layer(TOKENS), layer(TOKENS, np.zeros_like(SEGMENTS)), atol=1e-6)
+
+
+def test_too_long_a_sequence_names_both_numbers():
+    with pytest.raises(ValueError, match="7 tokens.*max_length=6"):
+        BertEmbeddings(11, 8, max_length=6)(np.ones((1, 7), "int32"))
+
+
+@pytest.mark.parametrize("batch, count", [(3, 2), (3, 3), (1, 4)])
+def test_gather_positions_in_every_relation_of_sizes(batch, count):
+    positions = RNG.integers(0, 5, (batch, count)).astype("int32")
+    expected = np.stack([HIDDEN[row][positions[row]] for row in range(batch)])
+    np.testing.assert_array_equal(gather_positions(HIDDEN[:batch], positions), expected)
+
+
+def test_gelu_is_exact_and_its_approximation_is_not():
+    x = np.linspace(-4, 4, 41).astype("float32")
+    erf = np.vectorize(__import__("math").erf)
+    exact = x * 0.5 * (1 + erf(x / np.sqrt(2)))
+    np.testing.assert_allclose(activation("gelu")(keras.ops.array(x)), exact, atol=1e-6)
+    difference = np.abs(np.asarray(activation("gelu_tanh")(keras.ops.array(x))) - exact).max()
+    assert 1e-4 < difference < 1e-3
+    with pytest.raises(ValueError, match="swish"):
+        activation("swish")
+
+
+def test_weighted_cross_entropy_and_hits():
+    logits = RNG.normal(size=(2, 3, 4)).astype("float32")
+    labels, weights = np.array([[0, 3, 1], [2, 2, 0]]), np.array([[1, 0.5, 0], [0, 2, 1]], "float32")
+    nll = -np.log(np.take_along_axis(softmax(logits), labels[..., None], -1))[..., 0]
+    total, weight = cross_entropy_sum(labels, logits, weights)
+    np.testing.assert_allclose([total, weight], [(nll * weights).sum(), 4.5], rtol=1e-5)
+    hits, count = correct_sum(labels, logits)
+    assert float(hits) == (logits.argmax(-1) == labels).sum() and float(count) == 6

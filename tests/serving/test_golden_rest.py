@@ -1,0 +1,158 @@
+"""Every recorded predict, status and metadata request of a real TF Serving, replayed over a socket."""
+
+import gzip
+import http.client
+import json
+import re
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from kbert.serving.json_answer import decimal_texts
+
+pytestmark = [pytest.mark.golden, pytest.mark.serving]
+
+# All but those of :classify and :regress, which the local server answers by 501 for now.
+NAMES = [  # fmt: skip
+    "status missing model",
+    "status label",
+    "status no name",
+    "status slash",
+    "metadata",
+    "metadata missing",
+    "metadata ver",
+    "bad path",
+    "unknown verb",
+    "get predict",
+    "put",
+    "options",
+    "case path",
+    "instances plain",
+    "inputs named",
+    "inputs named scalar",
+    "b64",
+    "b64 named",
+    "b64 bad",
+    "b64 invalid utf8",
+    "raw invalid utf8",
+    "lone surrogate",
+    "empty body",
+    "not json",
+    "trailing",
+    "array top",
+    "no key",
+    "instances empty",
+    "inputs empty",
+    "number for string",
+    "null",
+    "nested",
+    "ragged rank",
+    "extra key",
+    "wrong key",
+    "inputs extra key",
+    "sig unknown",
+    "sig not string",
+    "sig empty",
+    "model unknown",
+    "version unknown",
+    "pair named",
+    "pair plain",
+    "pair inputs",
+    "pair inputs missing",
+    "tag",
+    "tag inputs",
+    "fill",
+    "embed",
+    "features",
+    "features float",
+    "features ragged",
+    "features oob id",
+    "predict on classify sig",
+    "gzip",
+    "options origin",
+]
+# The recording names these two without their requests.
+UNWRITTEN = {
+    "gzip": ("POST", gzip.compress(b'{"instances": ["a nice day"]}'), {"Content-Encoding": "gzip"}),
+    "options origin": ("OPTIONS", b"", {"Origin": "https://example.org"}),
+}
+
+
+@pytest.fixture(scope="module")
+def recording(shared):
+    return json.loads((shared / "golden" / "serving" / "rest.json").read_text())
+
+
+def test_no_recorded_request_is_left_out(recording):
+    other = {
+        name for name, case in recording.items() if re.search(":(classify|regress)$", case.get("path") or "")
+    }
+    assert set(NAMES) == set(recording) - other
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_answers_like_tf_serving(server, recording, name):
+    case = recording[name]
+    status, content_type, answer = send(server, name, case)
+    assert (status, content_type) == (case["status"], case["headers"]["content-type"])
+    if status == 200 and answer:
+        assert skeleton(json.loads(answer)) == skeleton(json.loads(case["answer"]))
+        assert layout(answer) == layout(case["answer"])
+    else:
+        assert without_nodes(answer) == without_nodes(case["answer"])
+
+
+@pytest.mark.parametrize("name", ["classify", "regress ctx"])
+def test_other_apis_say_that_they_are_missing(server, recording, name):
+    status, content_type, answer = send(server, name, recording[name])
+    assert (status, content_type) == (501, "application/json")
+    assert "not implemented by kbert's local server; use predict" in json.loads(answer)["error"]
+
+
+def test_numbers_are_written_as_recorded(recording):
+    answers = [
+        case["answer"] for name, case in recording.items() if case["status"] == 200 and "meta" not in name
+    ]
+    numbers = re.findall(r"(?<=[ \[])-?\d+(?:\.\d+(?:e-\d+)?|e-\d+)(?=[,\]\n])", "\n".join(answers))
+    assert len(numbers) > 80 and "4.0376075e-05" in numbers and "0.0" in numbers
+    assert decimal_texts(np.array(numbers, np.float64).astype(np.float32)) == numbers
+
+
+def send(server, name, case):
+    method, body, headers = UNWRITTEN.get(name) or (case["method"], case["body"], {})
+    if isinstance(body, dict):
+        body = json.dumps(body)
+    if isinstance(body, str):
+        body = body.encode("latin-1")
+    connection = http.client.HTTPConnection(server.rest_url.removeprefix("http://"), timeout=30)
+    try:
+        connection.request(method, case.get("path", "/v1/models/k:predict"), body, headers)
+        answer = connection.getresponse()
+        return answer.status, answer.headers["Content-Type"], answer.read().decode()
+    finally:
+        connection.close()
+
+
+def skeleton(value):
+    """Keys, nesting, lengths and types."""
+    if isinstance(value, dict):
+        return {key: skeleton(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [skeleton(item) for item in value]
+    return type(value).__name__
+
+
+def layout(text):
+    """How often each line occurs, values masked; the order of keys is random in TF Serving."""
+    text = re.sub(r'"(?:Stateful)?PartitionedCall(_\d+)?:\d+"', "CALL", text)
+    if "model_spec" not in text:
+        text = re.sub(r'"(?:[^"\\]|\\.)*"(:?)', lambda found: found[0] if found[1] else "STRING", text)
+        text = re.sub(r"-?\d[\d.e+-]*", "NUMBER", text)
+        text = re.sub("true|false", "FLAG", text)
+    return Counter(line.rstrip(",") for line in text.split("\n"))
+
+
+def without_nodes(text):
+    """An error without the names of graph nodes that follow TensorFlow's message."""
+    return re.sub(r"\\n\\t \[\[.*\]\]", "", text)

@@ -1,0 +1,152 @@
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+
+from kbert.serving.client import Client
+from kbert.serving.grpc_client import GrpcClient
+
+pytestmark = pytest.mark.serving
+
+
+@pytest.fixture(scope="module")
+def channel(server):
+    with grpc.insecure_channel(server.grpc_address) as channel:
+        yield channel
+
+
+@pytest.fixture(scope="module")
+def prediction(channel):
+    return prediction_service_pb2_grpc.PredictionServiceStub(channel)
+
+
+def request(name="k", signature="", version=None, label=None, **inputs):
+    call = predict_pb2.PredictRequest()
+    call.model_spec.name = name
+    call.model_spec.signature_name = signature
+    if version is not None:
+        call.model_spec.version.value = version
+    if label is not None:
+        call.model_spec.version_label = label
+    for key, value in inputs.items():
+        call.inputs[key].CopyFrom(tf.make_tensor_proto(value))
+    return call
+
+
+def refusal(method, call):
+    with pytest.raises(grpc.RpcError) as caught:
+        method(call, timeout=30)
+    return caught.value.code().name, caught.value.details()
+
+
+def test_predict_fills_the_typed_fields_as_tf_serving_does(prediction):
+    answer = prediction.Predict(request(text=["a nice day", "b"], version=1), timeout=30)
+    assert answer.model_spec.signature_name == "serving_default"
+    assert (answer.model_spec.name, answer.model_spec.version.value) == ("k", 1)
+    assert len(answer.outputs["probabilities"].float_val) == 6
+    assert list(answer.outputs["num_tokens"].int_val) == [12, 3]
+    assert [dim.size for dim in answer.outputs["probabilities"].tensor_shape.dim] == [2, 3]
+    assert set(answer.outputs["label"].string_val) <= {b"negative", b"neutral", b"positive"}
+
+
+def test_grpc_and_rest_give_the_same_numbers(server):
+    texts = ["a nice day", "", "ünï 😀", "x" * 200]
+    over_grpc = GrpcClient(server.grpc_address, "k").predict(texts)
+    over_rest = Client(server.rest_url, "k").predict(texts)
+    assert len(over_grpc) == 4
+    for one, other in zip(over_grpc, over_rest, strict=True):
+        np.testing.assert_array_equal(
+            np.float32(one.pop("probabilities")), np.float32(other.pop("probabilities"))
+        )
+        assert np.float32(one.pop("score")) == np.float32(other.pop("score"))
+        assert one == other
+
+
+def test_output_filter(prediction):
+    call = request(text=["a"])
+    call.output_filter.append("score")
+    assert list(prediction.Predict(call, timeout=30).outputs) == ["score"]
+
+
+@pytest.mark.parametrize(
+    ("call", "code", "message"),
+    [
+        (predict_pb2.PredictRequest(), "INVALID_ARGUMENT", "Missing ModelSpec"),
+        (request(name="", signature="x"), "INVALID_ARGUMENT", "ModelSpec has no name specified."),
+        (request(name="none", text=["a"]), "NOT_FOUND", "Servable not found for request: Latest(none)"),
+        (request(version=-9, text=["a"]), "NOT_FOUND", "Servable not found for request: Specific(k, -9)"),
+        (request(label="zz", text=["a"]), "INVALID_ARGUMENT", "Unrecognized servable version label: zz"),
+        (request(signature="z", text=["a"]), "FAILED_PRECONDITION", 'Serving signature key "z" not found.'),
+        (request(text=[1.5]), "INVALID_ARGUMENT", "Expects arg[0] to be string but float is provided"),
+    ],
+)
+def test_refusals(prediction, call, code, message):
+    assert refusal(prediction.Predict, call) == (code, message)
+
+
+@pytest.mark.parametrize("sizes", [[2**40], [-1], [3]])
+def test_a_tensor_that_contradicts_itself_is_refused(prediction, sizes):
+    call = request(text=["a", "b", "c", "d"])
+    del call.inputs["text"].tensor_shape.dim[:]
+    for size in sizes:
+        call.inputs["text"].tensor_shape.dim.add(size=size)
+    code, message = refusal(prediction.Predict, call)
+    assert code == "INVALID_ARGUMENT" and message.startswith("Tensor text")
+
+
+def test_wrong_rank_and_unequal_batches(prediction):
+    assert refusal(prediction.Predict, request(text="a"))[0] == "INVALID_ARGUMENT"
+    call = request(signature="similarity", text=["a", "b"], text_pair=["c"])
+    assert refusal(prediction.Predict, call)[0] == "INVALID_ARGUMENT"
+
+
+def test_long_messages_are_cut(prediction):
+    assert len(refusal(prediction.Predict, request(signature="z" * 5000, text=["a"]))[1]) == 1024
+
+
+def test_a_text_of_nine_megabytes(prediction):
+    answer = prediction.Predict(request(text=["x" * 9_000_000]), timeout=60)
+    assert answer.outputs["num_tokens"].int_val[0] == 9_000_002
+
+
+def test_metadata(prediction):
+    call = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+    call.model_spec.name = "k"
+    answer = prediction.GetModelMetadata(call, timeout=30)
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    assert answer.metadata["signature_def"].Unpack(signatures)
+    assert set(signatures.signature_def["similarity"].inputs) == {"text", "text_pair"}
+    assert answer.model_spec.version.value == 1
+    call.metadata_field[:] = []
+    assert refusal(prediction.GetModelMetadata, call)[0] == "INVALID_ARGUMENT"
+
+
+def test_status(channel):
+    stub = model_service_pb2_grpc.ModelServiceStub(channel)
+    call = get_model_status_pb2.GetModelStatusRequest()
+    call.model_spec.name = "k"
+    (status,) = stub.GetModelStatus(call, timeout=30).model_version_status
+    assert (status.version, status.state, status.status.error_code) == (1, status.AVAILABLE, 0)
+    call.model_spec.version.value = 9
+    assert refusal(stub.GetModelStatus, call) == ("NOT_FOUND", "Could not find version 9 of model k")
+
+
+def test_other_apis_say_that_they_are_missing(prediction):
+    code, message = refusal(prediction.Classify, classification_pb2.ClassificationRequest())
+    assert code == "UNIMPLEMENTED" and "use Predict" in message
+
+
+@pytest.mark.parametrize("service", ["", "PredictionService", "ModelService"])
+def test_health(channel, service):
+    stub = health_pb2_grpc.HealthStub(channel)
+    answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=30)
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING

@@ -1,0 +1,97 @@
+"""Exit codes and error lines of a script, tried on a tiny one."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = '''
+"""A script to try."""
+import time
+from absl import flags
+from kbert import entry
+from kbert.errors import InputError
+
+flags.DEFINE_enum("do", "nothing", ["nothing", "refuse", "open", "break", "system", "wait"], "What happens.")
+flags.DEFINE_integer("count", 1, "How often.", lower_bound=1)
+flags.DEFINE_string("input", None, "A file.", required=True)
+
+def main():
+    do = flags.FLAGS.do
+    if do == "refuse":
+        raise InputError("train.tsv:7: 2 columns came;\\n  3 were expected")
+    if do == "open":
+        open(flags.FLAGS.input)
+    if do == "system":
+        raise OSError("the socket is gone")
+    if do == "break":
+        raise RuntimeError("a defect")
+    if do == "wait":
+        print("waiting", flush=True)
+        time.sleep(60)
+    print("done", flags.FLAGS.count)
+
+if __name__ == "__main__":
+    entry.run(main)
+'''
+
+
+@pytest.fixture
+def script(tmp_path):
+    path = tmp_path / "try_me.py"
+    path.write_text(SCRIPT, encoding="utf-8")
+    return [sys.executable, str(path)]
+
+
+def run(script, *arguments):
+    done = subprocess.run([*script, *arguments], capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_a_script_that_ends_well(script):
+    assert run(script, "--input=x", "--count=3") == (0, "done 3\n", "")
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--input=x", "--do=refuse"], "error: train.tsv:7: 2 columns came; 3 were expected"),
+        (["--input=absent.txt", "--do=open"], "error: absent.txt: No such file or directory"),
+        (["--input=x", "--colour=red"], "error: Unknown command line flag 'colour'"),
+        (["--input=x", "--count=0"], "error: flag --count=0: 0 is not a positive integer"),
+        (["--input=x", "--count=many"], "error: flag --count=many: invalid literal"),
+        (["--input=x", "--do=fly"], "error: flag --do=fly: value should be one of"),
+        ([], "error: flag --input=None: Flag --input must have a value other than None"),
+        (["--input=x", "stray"], "error: unexpected argument 'stray'"),
+    ],
+    ids=["refused", "file", "flag", "range", "type", "choice", "required", "argument"],
+)
+def test_wrong_input_is_one_line_and_exit_code_2(script, arguments, message):
+    code, output, errors = run(script, *arguments)
+    assert (code, output) == (2, "")
+    assert errors.startswith(message)
+    assert errors.count("\n") == 1 and errors.endswith("\n")
+
+
+@pytest.mark.parametrize("do, name", [("break", "RuntimeError: a defect"), ("system", "OSError: the socket")])
+def test_a_defect_keeps_its_traceback(script, do, name):
+    code, _, errors = run(script, "--input=x", f"--do={do}")
+    assert code == 1
+    assert "Traceback" in errors and name in errors
+
+
+def test_an_interrupt_ends_quietly(script):
+    process = subprocess.Popen(
+        [*script, "--input=x", "--do=wait"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "waiting\n"
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, "interrupted\n")
+
+
+def test_help_names_the_flags(script):
+    code, output, _ = run(script, "--help")
+    assert "--count" in output and "How often." in output
+    assert code in (0, 1)  # absl's own choice

@@ -1,0 +1,54 @@
+"""Makes a SavedModel of a fine-tuned model, raw text in and answers out, as the next version of a folder.
+
+The version appears only after a fresh process has loaded it the way TF Serving does and has given the
+answers of the model. The last line on stdout is its path.
+
+Example:
+  python tf_scripts/export_model.py --model_dir=runs/mine --export_dir=saved_models/mine
+"""
+
+import os
+
+from absl import flags, logging
+
+from kbert import entry
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("model_dir", None, "Folder made by finetune.py.", required=True)
+flags.DEFINE_string("export_dir", None, "Folder of versions; the next integer is added to it.", required=True)
+flags.DEFINE_integer(
+    "max_length", None, "Longest sequence in pieces; default: as in training.", lower_bound=5
+)
+
+
+def main():
+    from kbert import inference
+    from kbert.export import TextClassifier, export
+
+    classifier = inference.pipeline(FLAGS.model_dir)
+    task = classifier.task
+    module = TextClassifier(
+        classifier.model,
+        classifier.tokenizer,
+        task["labels"],
+        max_length=FLAGS.max_length or task["max_length"],
+        pair=task["pair"],
+    )
+    version = export(module, FLAGS.export_dir)
+    base = os.path.dirname(version)
+    name = os.path.basename(base)
+    logging.info(
+        "%s is ready. Serve it with\n"
+        "  python tf_scripts/serve.py --model=%s\n"
+        "or, where TF Serving is installed, with\n"
+        "  tensorflow_model_server --rest_api_port=8501 --model_name=%s --model_base_path=%s",
+        version,
+        base,
+        name,
+        base,
+    )
+    print(version)
+
+
+if __name__ == "__main__":
+    entry.run(main)
