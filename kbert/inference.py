@@ -81,7 +81,7 @@ class TextClassification:
                 f"this model was fine-tuned on {kind}; {'no ' if pairs is None else ''}pairs came"
             )
         if isinstance(texts, str):
-            return self([texts], None if pairs is None else [pairs])[0]
+            return self([texts], None if pairs is None else [str(pairs)])[0]
         if pairs is not None and len(pairs) != len(texts):
             raise InputError(f"{len(texts)} texts and {len(pairs)} pairs came; expected as many of both")
         if not texts:

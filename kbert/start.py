@@ -49,16 +49,15 @@ def starting_point(
     if len(given) != 1:
         came = " and ".join(f"--{name}" for name in given) or "none of them"
         raise InputError(f"give exactly one of --init, --size and --config; {came} came")
+    read = read_config(init) if init else None
     vocab_path = vocab or (find_vocab(init) if init else None)
     if vocab_path is None:
         raise InputError(f"{init or 'random weights'}: no vocab.txt there; name one with --vocab")
     entries = len(Vocab.read(vocab_path))
-    if init:
-        settled = read_config(init)
-    elif config:
+    if config:
         settled = BertConfig.from_json(config)
     else:
-        settled = BertConfig.preset(size or "", vocab_size=entries)
+        settled = read or BertConfig.preset(size or "", vocab_size=entries)
     if entries > settled.vocab_size:
         raise InputError(
             f"{vocab_path}: {entries} entries, but the token embedding table has {settled.vocab_size} rows; "

@@ -39,32 +39,76 @@ flags.DEFINE_integer("seed", 42, "Of new weights, order and dropout.")
 flags.DEFINE_enum("precision", "auto", ["auto", "float32", "bfloat16"], "auto: bfloat16 where it is fast.")
 
 
-def _read(source, split, columns):
+def _read_data():
+    """The training examples and the dev examples, or None."""
     from kbert.data import read_examples
 
-    return read_examples(source, split=split, **columns)
+    def read(source, split):
+        return read_examples(
+            source,
+            split=split,
+            text_column=FLAGS.text_column,
+            pair_column=FLAGS.pair_column,
+            label_column=FLAGS.label_column,
+        )
+
+    return read(FLAGS.train, FLAGS.train_split), read(FLAGS.dev, FLAGS.dev_split) if FLAGS.dev else None
+
+
+def _train(model, encoded, evaluate):
+    """Runs all epochs and returns their logs."""
+    from kbert import training
+    from kbert.data import training_batches
+    from kbert.models import ClassificationObjective
+
+    steps = -(-len(encoded) // FLAGS.batch_size)
+    total = steps * FLAGS.epochs
+    optimizer = training.AdamW(
+        training.LinearWarmup(FLAGS.learning_rate, total, round(FLAGS.warmup_ratio * total)),
+        weight_decay_rate=FLAGS.weight_decay,
+    )
+    logging.info("%d steps of %d texts, %s", total, FLAGS.batch_size, model.dtype_policy.name)
+    return training.fit(
+        model,
+        optimizer,
+        ClassificationObjective(),
+        training_batches(encoded, FLAGS.batch_size, FLAGS.epochs, FLAGS.seed),
+        steps_per_epoch=steps,
+        epochs=FLAGS.epochs,
+        callbacks=[training.ProgressLog(), training.SummaryLog(f"{FLAGS.model_dir}/logs", optimizer)],
+        evaluate=evaluate,
+    )
+
+
+def _evaluation(model, exact, encoded):
+    """The measure of each epoch, in float32, as the model will be loaded and served."""
+    from kbert.evaluation import classification_scores
+    from kbert.inference import predict_logits
+
+    def evaluate():
+        exact.set_weights(model.get_weights())
+        predicted = predict_logits(exact, encoded).argmax(-1)
+        return classification_scores(encoded.labels, predicted, exact.num_classes)
+
+    return evaluate
 
 
 def main():
     started = time.monotonic()
     import keras
 
-    from kbert import checkpoints, data, inference, manifest, training
-    from kbert.evaluation import classification_scores
-    from kbert.models import BertClassifier, ClassificationObjective
+    from kbert import checkpoints, data, manifest, training
+    from kbert.models import BertClassifier
     from kbert.start import starting_point
     from kbert.text import WordPieceTokenizer
 
     keras.utils.set_random_seed(FLAGS.seed)
-    columns = {name: FLAGS[name].value for name in ("text_column", "pair_column", "label_column")}
-    train = _read(FLAGS.train, FLAGS.train_split, columns)
-    dev = _read(FLAGS.dev, FLAGS.dev_split, columns) if FLAGS.dev else None
-    labels = data.label_list(train)
-
+    train, dev = _read_data()
+    labels, paired = data.label_list(train), train[0].pair is not None
     start = starting_point(init=FLAGS.init, size=FLAGS.size, vocab=FLAGS.vocab, lowercase=FLAGS.lowercase)
     tokenizer = WordPieceTokenizer(start.vocab_path, lowercase=start.lowercase)
     max_length = min(FLAGS.max_length, start.config.max_length)
-    form = {"labels": labels, "paired": train[0].pair is not None}
+    form = {"labels": labels, "paired": paired}
     encoded = data.encode(train, tokenizer, max_length, **form)
     encoded_dev = data.encode(dev, tokenizer, max_length, **form) if dev else None
     logging.info(
@@ -72,44 +116,18 @@ def main():
         len(train), ", ".join(labels), encoded.lengths.mean(), encoded.num_truncated, max_length,
     )  # fmt: skip
 
-    policy = training.dtype_policy(FLAGS.precision)
-    model = BertClassifier(start.config, len(labels), dtype=policy)
+    model, exact = (
+        BertClassifier(start.config, len(labels), dtype=policy)
+        for policy in (training.dtype_policy(FLAGS.precision), "float32")
+    )
     model.build()
+    exact.build()
     if FLAGS.init:
         checkpoints.load_encoder_into(model, FLAGS.init)
-    # Measured in float32, as the model will be loaded and served.
-    exact = BertClassifier(start.config, len(labels), dtype="float32")
-    exact.build()
+    history = _train(model, encoded, _evaluation(model, exact, encoded_dev) if encoded_dev else None)
 
-    def evaluate():
-        exact.set_weights(model.get_weights())
-        predicted = inference.predict_logits(exact, encoded_dev).argmax(-1)
-        return classification_scores(encoded_dev.labels, predicted, len(labels))
-
-    steps = -(-len(train) // FLAGS.batch_size)
-    total = steps * FLAGS.epochs
-    optimizer = training.AdamW(
-        training.LinearWarmup(FLAGS.learning_rate, total, round(FLAGS.warmup_ratio * total)),
-        weight_decay_rate=FLAGS.weight_decay,
-    )
-    logging.info("%d steps of %d texts, %s", total, FLAGS.batch_size, policy)
-    history = training.fit(
-        model,
-        optimizer,
-        ClassificationObjective(),
-        data.training_batches(encoded, FLAGS.batch_size, FLAGS.epochs, FLAGS.seed),
-        steps_per_epoch=steps,
-        epochs=FLAGS.epochs,
-        callbacks=[training.ProgressLog(), training.SummaryLog(f"{FLAGS.model_dir}/logs", optimizer)],
-        evaluate=evaluate if dev else None,
-    )
-    task = {
-        "name": FLAGS.task,
-        "labels": labels,
-        "max_length": max_length,
-        "pair": form["paired"],
-        "lowercase": start.lowercase,
-    }
+    task = {"labels": labels, "max_length": max_length, "pair": paired, "lowercase": start.lowercase}
+    task = {"name": FLAGS.task, **task}
     checkpoints.save_folder(FLAGS.model_dir, model, task=task, vocab_path=start.vocab_path)
     manifest.write_manifest(
         FLAGS.model_dir,

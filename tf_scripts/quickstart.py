@@ -1,8 +1,6 @@
 """The whole path on the data in this repository: text, vocabulary, BERT, classifier, server, answers.
 
 Every stage is one of the other scripts, run as anybody would run it; its command is shown first.
-
-  make quickstart
 """
 
 import re
@@ -112,12 +110,9 @@ def serve_and_ask(work):
         server.wait(timeout=30)
 
 
-def newest_version(export):
-    """The folder with the highest number."""
-    return max((path for path in Path(export).iterdir() if path.name.isdecimal()), key=lambda p: int(p.name))
-
-
 def main():
+    from kbert.serving.versions import find_latest_version
+
     started, work = time.monotonic(), Path(FLAGS.work_dir)
     data = HERE / "sample_data"
     sentences, documents = write_corpus(work / "corpus.txt")
@@ -143,7 +138,7 @@ def main():
 Done in {time.monotonic() - started:.0f} s.
   made     {pretrained}: a BERT pretrained on Python's reference text
            {model}: the classifier (food, health, money, sport, technology, travel)
-           {newest_version(export)}: its export, raw text in, for TF Serving
+           {find_latest_version(export)}: its export, raw text in, for TF Serving
   measured {metrics}
   next     python tf_scripts/serve.py --model={export} &
            python tf_scripts/query_server.py {query}

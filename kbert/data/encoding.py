@@ -80,14 +80,14 @@ def encode(
     chunks = []
     for first in range(0, len(examples), _CHUNK):
         rows = examples[first : first + _CHUNK]
-        texts = [tf.constant([row.text for row in rows])]
-        chunks.append(encode_chunk(*texts, *([tf.constant([row.pair for row in rows])] if paired else [])))
+        sides = [[row.text for row in rows], [row.pair or "" for row in rows]]
+        chunks.append(encode_chunk(*map(tf.constant, sides if paired else sides[:1])))
     token_ids, segment_ids, truncated = zip(*chunks, strict=True)
     return EncodedTexts(
-        tf.concat(token_ids, 0),
-        tf.concat(segment_ids, 0),
-        ids,
-        int(tf.reduce_sum(tf.cast(tf.concat(truncated, 0), tf.int32))),
+        token_ids=tf.concat(token_ids, 0),  # pyright: ignore[reportArgumentType] - ragged in, ragged out
+        segment_ids=tf.concat(segment_ids, 0),  # pyright: ignore[reportArgumentType]
+        labels=ids,
+        num_truncated=int(tf.concat(truncated, 0).numpy().sum()),
     )
 
 

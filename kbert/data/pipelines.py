@@ -53,7 +53,7 @@ def _bucketed_order(lengths: np.ndarray, batch_size: int, rng: np.random.Generat
 
 
 def _batches(encoded: EncodedTexts, plan: list[np.ndarray]) -> tf.data.Dataset:
-    numbers = tf.RaggedTensor.from_row_lengths(np.concatenate(plan), [len(rows) for rows in plan])
+    numbers = tf.ragged.constant([rows.tolist() for rows in plan], dtype=tf.int64, row_splits_dtype=tf.int64)
 
     def gather(rows):
         ids = tf.gather(encoded.token_ids, rows)

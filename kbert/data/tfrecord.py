@@ -124,8 +124,8 @@ def pretraining_batches(
 
 def _split(batch: dict) -> tuple[dict, dict]:
     width = tf.shape(batch[features.TOKEN_IDS])[1]
-    missing = -width % _WIDTH_STEP
+    missing = tf.math.floormod(-width, _WIDTH_STEP)
     for name in (features.TOKEN_IDS, features.SEGMENT_IDS, features.PADDING_MASK):
-        batch[name] = tf.pad(batch[name], [[0, 0], [0, missing]])
+        batch[name] = tf.pad(batch[name], tf.stack([[0, 0], [0, missing]]))
     targets = (features.MASK_IDS, features.MASK_WEIGHTS, features.NEXT_SENTENCE_LABEL)
     return {k: v for k, v in batch.items() if k not in targets}, {k: batch[k] for k in targets}

@@ -21,7 +21,7 @@ def gather_positions(sequence, positions):
     # One lookup in the flattened sequence: row b starts at b·S.
     starts = ops.expand_dims(ops.arange(batch, dtype="int32") * length, 1)
     # The operator, not ops.add: with B = P that one takes `starts` for a bias of the last axis.
-    flat = positions + starts
+    flat = ops.cast(positions, "int32") + starts
     return ops.take(ops.reshape(sequence, (-1, width)), flat, axis=0)
 
 

@@ -51,7 +51,7 @@ class TokenMasker:
             Dict of `token_ids` int32 (S) with tokens hidden, and `mask_positions`, `mask_ids` int32 (P)
             and `mask_weights` float32 (P), filled up with zeros.
         """
-        seeds = tf.random.experimental.stateless_split(seed, 3)
+        seeds = tf.random.split(seed, 3)
         length = tf.size(token_ids)
         special = tf.reduce_any(token_ids[:, None] == tf.constant(self.special_ids, tf.int32), axis=1)
         wanted = tf.cast(tf.round(self.rate * tf.cast(length, tf.float32)), tf.int32)

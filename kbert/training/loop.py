@@ -20,8 +20,11 @@ class Objective(Protocol):
         metrics: Names of the other terms.
     """
 
-    losses: tuple[str, ...]
-    metrics: tuple[str, ...]
+    @property
+    def losses(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    @property
+    def metrics(self) -> tuple[str, ...]: ...  # noqa: D102
 
     def __call__(self, outputs, targets) -> dict:
         """Name -> (sum, weight), two float32 scalars, for every name in `losses` and `metrics`."""

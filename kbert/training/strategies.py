@@ -18,6 +18,12 @@ def strategy_for(name: str) -> tf.distribute.Strategy:
     if name == "default":
         return tf.distribute.get_strategy()
     if name == "mirrored":
-        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-        return tf.distribute.MirroredStrategy([device.name for device in devices])
+        devices = [device.name for device in tf.config.list_logical_devices("GPU")]
+        if devices:
+            return tf.distribute.MirroredStrategy(devices)
+        # Between CPUs the default, a ring, fails in the second strategy of a process.
+        return tf.distribute.MirroredStrategy(
+            [device.name for device in tf.config.list_logical_devices("CPU")],
+            cross_device_ops=tf.distribute.ReductionToOneDevice(),
+        )
     raise ValueError(f"strategy {name!r} is unknown; expected one of {', '.join(STRATEGIES)}")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kbert.training import AdamW, LinearWarmup
+from kbert.training import AdamW, LinearWarmup, strategy_for
 
 
 def _variable(path, value):
@@ -115,7 +115,7 @@ def test_two_replicas_clip_the_sum_like_one_device():
     single = _variable("kernel", start)
     AdamW(0.1, epsilon=1.0).apply([tf.constant(halves.sum(0))], [single])
 
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    strategy = strategy_for("mirrored")
     with strategy.scope():
         mirrored = keras.Variable(start, name="kernel")
         optimizer = AdamW(0.1, epsilon=1.0)

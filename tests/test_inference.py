@@ -1,0 +1,81 @@
+"""A model folder answers texts from Python, in the order they came."""
+
+import numpy as np
+import pytest
+
+import kbert
+from kbert.checkpoints import save_folder
+from kbert.inference import predict_logits
+from kbert.models import BertClassifier
+
+
+@pytest.fixture
+def model_dir(tiny_config, tiny_vocab, tmp_path):
+    def make(pair=False):
+        model = BertClassifier(tiny_config, num_classes=3)
+        model.build()
+        rng = np.random.default_rng(2)
+        for weight in model.weights:
+            weight.assign(np.asarray(weight) + rng.normal(0, 0.3, weight.shape))
+        task = {"name": "classification", "labels": ["a", "b", "c"], "max_length": 16}
+        save_folder(
+            tmp_path / "m", model, task={**task, "pair": pair, "lowercase": True}, vocab_path=tiny_vocab
+        )
+        return tmp_path / "m"
+
+    return make
+
+
+TEXTS = ["the film was good", "", "我们 很 喜欢 这 部 电影", "bad " * 40, "Café!", "not a bad play"]
+
+
+def test_answers_come_in_order_and_alike_alone_or_together(model_dir):
+    classify = kbert.pipeline(model_dir())
+    together = classify(TEXTS)
+    assert len({answer["score"] for answer in together}) == len(TEXTS)
+    for text, answer in zip(TEXTS, together, strict=True):
+        alone = classify(text)
+        assert (
+            alone["label"] == answer["label"] == max(answer["probabilities"], key=answer["probabilities"].get)
+        )
+        assert alone["score"] == pytest.approx(answer["score"], abs=1e-6)
+    assert classify([]) == []
+
+
+def test_logits_are_those_of_the_loaded_model(model_dir):
+    folder = model_dir()
+    classify, model = kbert.pipeline(folder), kbert.load(folder)
+    v = classify.tokenizer.vocab
+    ids = [[v.cls_id, v.id("good"), v.id("film"), v.sep_id]]
+    expected = np.asarray(model({"token_ids": np.array(ids)})["logits"])[0]
+    probabilities = np.exp(expected) / np.exp(expected).sum()
+    assert list(classify("good film")["probabilities"].values()) == pytest.approx(probabilities, abs=1e-6)
+
+
+def test_batch_size_changes_nothing(model_dir):
+    classify = kbert.pipeline(model_dir())
+    from kbert.data import Example
+
+    encoded = classify.encode([Example(text, None, None, "t") for text in TEXTS], labels=())
+    one, many = (predict_logits(classify.model, encoded, size) for size in (1, 6))
+    np.testing.assert_allclose(one, many, atol=1e-5)
+
+
+def test_pairs_where_they_belong(model_dir):
+    classify = kbert.pipeline(model_dir(pair=True))
+    first, swapped = classify("good film", "the play"), classify("the play", "good film")
+    assert first["score"] != pytest.approx(swapped["score"], abs=1e-4)
+    with pytest.raises(kbert.InputError, match="pairs of texts; no pairs came"):
+        classify("good film")
+    with pytest.raises(kbert.InputError, match="2 texts and 1 pairs"):
+        classify(["a", "b"], ["c"])
+
+
+def test_folders_that_cannot_answer_are_named(tiny_config, tmp_path, model_dir):
+    model = kbert.load(model_dir()).bert
+    save_folder(tmp_path / "bare", model)
+    with pytest.raises(kbert.InputError, match="bare: holds no fine-tuned classifier"):
+        kbert.pipeline(tmp_path / "bare")
+    (model_dir() / "vocab.txt").unlink()
+    with pytest.raises(kbert.InputError, match="vocab.txt"):
+        kbert.pipeline(tmp_path / "m")

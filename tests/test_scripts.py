@@ -1,0 +1,176 @@
+"""The scripts as a user runs them: help, small real runs, and one clear line for wrong input."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = sorted(path.name for path in (ROOT / "tf_scripts").glob("*.py"))
+DATA = ROOT / "tf_scripts/sample_data"
+
+
+def run(script, *flags, cwd=None):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, str(ROOT / "tf_scripts" / script), *map(str, flags)],
+        capture_output=True, text=True, encoding="utf-8", cwd=cwd, env=environment, timeout=300,
+    )  # fmt: skip
+
+
+def succeed(script, *flags):
+    done = run(script, *flags)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """Vocabulary, records, a pretrained model and a classifier, each made by its script."""
+    folder = tmp_path_factory.mktemp("work")
+    rows = (DATA / "sentences.train.tsv").read_text(encoding="utf-8").splitlines()
+    (folder / "train.tsv").write_text("\n".join(rows[:201]) + "\n", encoding="utf-8")
+    texts = [row.split("\t")[2] for row in rows[1:301]]
+    documents = ["\n".join(texts[i : i + 10]) for i in range(0, 300, 10)]
+    (folder / "corpus.txt").write_text("\n\n".join(documents), encoding="utf-8")
+    succeed(
+        "build_vocab.py", f"--input={folder}/corpus.txt", "--vocab_size=600", f"--output={folder}/vocab.txt"
+    )
+    succeed("build_pretraining_data.py", f"--input={folder}/corpus.txt", f"--vocab={folder}/vocab.txt",
+            "--max_length=32", "--shards=2", "--seed=1", f"--output_dir={folder}/records")  # fmt: skip
+    succeed("pretrain.py", f"--data_dir={folder}/records", f"--vocab={folder}/vocab.txt", "--size=tiny",
+            "--steps=3", "--batch_size=8", f"--model_dir={folder}/pretrained")  # fmt: skip
+    succeed("finetune.py", "--task=classification", f"--train={folder}/train.tsv",
+            f"--dev={DATA}/sentences.dev.tsv", f"--init={folder}/pretrained", "--epochs=1", "--batch_size=16",
+            "--max_length=32", "--seed=3", f"--model_dir={folder}/model")  # fmt: skip
+    return folder
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_names_every_flag_with_its_meaning(script):
+    done = run(script, "--help")
+    assert done.returncode == 1 and "Traceback" not in done.stderr  # absl's exit code for help
+    assert f"{script}:" in done.stdout
+
+
+def test_a_model_folder_holds_what_the_next_stage_needs(work):
+    for name in ("pretrained", "model"):
+        files = {path.name for path in (work / name).iterdir()}
+        assert {"kbert.json", "weights.safetensors", "vocab.txt", "manifest.json", "logs"} <= files
+        assert not {file for file in files if file.startswith(".")}
+        assert (work / name / "vocab.txt").read_bytes() == (work / "vocab.txt").read_bytes()
+    manifest = json.loads((work / "model/manifest.json").read_text())
+    assert manifest["flags"]["seed"] == 3 and manifest["flags"]["batch_size"] == 16
+    assert {"kbert", "tensorflow", "keras", "python"} <= set(manifest["versions"])
+    assert 0 <= manifest["metrics"]["epochs"][0]["val_accuracy"] <= 1
+    task = json.loads((work / "model/kbert.json").read_text())["task"]
+    assert task["labels"] == ["food", "health", "money", "sport", "technology", "travel"]
+
+
+def test_evaluation_repeats_the_figure_of_the_run(work):
+    done = succeed("evaluate.py", f"--model_dir={work}/model", f"--data={DATA}/sentences.dev.tsv",
+                   f"--output_dir={work}/dev")  # fmt: skip
+    metrics = json.loads(done.stdout.splitlines()[-1])
+    logged = json.loads((work / "model/manifest.json").read_text())["metrics"]["epochs"][-1]
+    assert metrics["accuracy"] == logged["val_accuracy"] and metrics["examples"] == 144
+    rows = [json.loads(line) for line in (work / "dev/predictions.jsonl").read_text("utf-8").splitlines()]
+    right = sum(row["label"] == row["gold"] for row in rows)
+    assert len(rows) == 144 and right / 144 == pytest.approx(metrics["accuracy"])
+
+
+def test_pretraining_continues_from_a_checkpoint_with_its_heads(work):
+    succeed("pretrain.py", f"--data_dir={work}/records", f"--vocab={work}/vocab.txt", "--steps=1",
+            f"--init={work}/pretrained", "--batch_size=8", "--learning_rate=0",
+            f"--model_dir={work}/continued")  # fmt: skip
+    import numpy as np
+    from safetensors.numpy import load_file
+
+    before, after = (load_file(work / name / "weights.safetensors") for name in ("pretrained", "continued"))
+    for path, value in before.items():
+        np.testing.assert_array_equal(after[path], value)
+
+
+WRONG = {
+    "unknown flag": ("finetune.py", "--trian=x", "trian"),
+    "missing flag": ("finetune.py", "--model_dir={tmp}/out", "--train"),
+    "stray argument": ("evaluate.py", "--model_dir=x --data=y --output_dir={tmp}/out stray", "'stray'"),
+    "missing file": (
+        "finetune.py", "--train={tmp}/none.tsv --init={work}/pretrained --model_dir={tmp}/out", "none.tsv"
+    ),
+    "empty file": (
+        "finetune.py", "--train={tmp}/empty.tsv --init={work}/pretrained --model_dir={tmp}/out", "is empty"
+    ),
+    "label not in training": (
+        "finetune.py",
+        "--train={work}/train.tsv --dev={tmp}/odd.tsv --init={work}/pretrained --model_dir={tmp}/out",
+        "odd.tsv:2: label 'weather' was not seen in training",
+    ),
+    "vocabulary larger than the table": (
+        "finetune.py",
+        "--train={work}/train.tsv --init={work}/pretrained --vocab={tmp}/large.txt --model_dir={tmp}/out",
+        "large.txt: 602 entries.*table has 600 rows",
+    ),
+    "no checkpoint": (
+        "finetune.py", "--train={work}/train.tsv --init={tmp} --model_dir={tmp}/out", "checkpoint|form|bert"
+    ),
+    "nothing to start from": (
+        "finetune.py", "--train={work}/train.tsv --model_dir={tmp}/out", "exactly one of"
+    ),
+    "one document": (
+        "build_pretraining_data.py", "--input={tmp}/one.txt --vocab={work}/vocab.txt --output_dir={tmp}/out",
+        "1 document"
+    ),
+    "records of another vocabulary": (
+        "pretrain.py",
+        "--data_dir={work}/records --vocab={tmp}/large.txt --size=tiny --steps=1 --model_dir={tmp}/out",
+        "another vocabulary",
+    ),
+    "unknown size": (
+        "pretrain.py",
+        "--data_dir={work}/records --vocab={work}/vocab.txt --size=huge --steps=1 --model_dir={tmp}/out",
+        "'huge' is unknown.*tiny",
+    ),
+    "no classifier": (
+        "evaluate.py", "--model_dir={work}/pretrained --data={work}/train.tsv --output_dir={tmp}/out",
+        "no fine-tuned classifier",
+    ),
+    "nothing to export": (
+        "export_model.py", "--model_dir={work}/pretrained --export_dir={tmp}/out", "classif|fine-tuned"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_input_is_one_line_exit_code_2_and_leaves_nothing(case, work, tmp_path):
+    import re
+
+    (tmp_path / "empty.tsv").write_text("")
+    (tmp_path / "odd.tsv").write_text("text\tlabel\nrain\tweather\n")
+    (tmp_path / "one.txt").write_text("One sentence.\nAnd another.\n")
+    (tmp_path / "large.txt").write_text(
+        (work / "vocab.txt").read_text("utf-8") + "one_more\ntwo_more\n", "utf-8"
+    )
+    script, flags, message = WRONG[case]
+    done = run(script, *(flag.format(tmp=tmp_path, work=work) for flag in flags.split()))
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert len(errors) == 1 and re.search(message, errors[0]), errors
+    assert "Traceback" not in done.stderr and not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.slow
+@pytest.mark.serving
+def test_quickstart_runs_and_runs_again(tmp_path):
+    for version in (1, 2):
+        done = run("quickstart.py", "--pretraining_steps=20", "--epochs=1", f"--work_dir={tmp_path}/work",
+                   f"--export_dir={tmp_path}/export")  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert (tmp_path / "export" / str(version) / "saved_model.pb").is_file()
+        assert [f"[{n}/8]" in done.stderr for n in range(1, 9)] == [True] * 8
+        assert "我的银行卡丢了" in done.stdout and f"export/{version}" in done.stdout
+    shutil.rmtree(tmp_path)
