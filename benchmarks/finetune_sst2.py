@@ -104,8 +104,12 @@ def run_transformers(batches):
     for number, row in enumerate(batches):
         if number == FLAGS.warmup:
             started = time.perf_counter()
-        names = {"input_ids": "token_ids", "attention_mask": "padding_mask", "labels": "label"}
-        model(**{theirs: torch.tensor(row[ours]) for theirs, ours in names.items()}).loss.backward()
+        longest = max(
+            map(sum, row["padding_mask"])
+        )  # Padded to the longest of the batch, as a collator does.
+        names = {"input_ids": "token_ids", "attention_mask": "padding_mask"}
+        inputs = {theirs: torch.tensor(row[ours])[:, :longest] for theirs, ours in names.items()}
+        model(**inputs, labels=torch.tensor(row["label"])).loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()

@@ -44,7 +44,7 @@ class SelfAttention(keras.layers.Layer):
         self.num_heads = num_heads
         self.attention_dropout = attention_dropout
         self.initializer_range = initializer_range
-        self.dropout_layer = keras.layers.Dropout(attention_dropout, dtype=self.dtype_policy, name="dropout")
+        self.dropout_layer = keras.layers.Dropout(attention_dropout, dtype="float32", name="dropout")
 
     def build(self, inputs_shape, attention_bias_shape=None):
         hidden_dim = inputs_shape[-1]
@@ -70,7 +70,7 @@ class SelfAttention(keras.layers.Layer):
             # The operator, not ops.add: with B = N and S = 1 that one takes it for a bias of the heads.
             scores = scores + ops.cast(attention_bias, "float32")
         probabilities = ops.softmax(scores)
-        weights = self.dropout_layer(ops.cast(probabilities, self.compute_dtype), training=training)
+        weights = ops.cast(self.dropout_layer(probabilities, training=training), self.compute_dtype)
 
         context = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))  # (B, S, N, D)
         outputs = self.output_dense(ops.reshape(context, (-1, length, hidden_dim)))

@@ -29,7 +29,7 @@ class BertEmbeddings(keras.layers.Layer):
         segment_ids: int32 (B, S); all 0 when left out.
 
     Returns:
-        float (B, S, hidden_dim), in the compute dtype.
+        float32 (B, S, hidden_dim), also under mixed precision.
 
     Raises:
         ValueError: The sequence is longer than `max_length` (where its length is known beforehand).
@@ -58,9 +58,9 @@ class BertEmbeddings(keras.layers.Layer):
         self.layer_norm_epsilon = layer_norm_epsilon
         self.initializer_range = initializer_range
         self.layer_norm = keras.layers.LayerNormalization(
-            epsilon=layer_norm_epsilon, dtype=self.dtype_policy, name="layer_norm"
+            epsilon=layer_norm_epsilon, dtype="float32", name="layer_norm"
         )
-        self.dropout_layer = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
+        self.dropout_layer = keras.layers.Dropout(dropout, dtype="float32", name="dropout")
 
     def build(self, token_ids_shape, segment_ids_shape=None):
         self.token_embeddings = self._add_table("token_embeddings", self.vocab_size)
@@ -94,11 +94,8 @@ class BertEmbeddings(keras.layers.Layer):
             segments = ops.matmul(
                 ops.one_hot(segment_ids, self.num_segments, dtype="float32"), self.segment_embeddings
             )
-        hidden = ops.cast(ops.add(ops.add(tokens, positions), segments), self.compute_dtype)
+        hidden = ops.add(ops.add(tokens, positions), segments)
         return self.dropout_layer(self.layer_norm(hidden), training=training)
-
-    def compute_output_shape(self, token_ids_shape, segment_ids_shape=None):
-        return (*token_ids_shape, self.hidden_dim)
 
     def get_config(self):
         return {

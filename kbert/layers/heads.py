@@ -96,7 +96,7 @@ class MaskedLanguageModelHead(keras.layers.Layer):
         self.activation = activation
         self.layer_norm_epsilon = layer_norm_epsilon
         self.initializer_range = initializer_range
-        self.activate = activation_function(activation)
+        activation_function(activation)  # An unknown name shows here, not in the first batch.
 
     def build(self, hidden_shape, table_shape):
         self.transform = TokenDense(
@@ -104,21 +104,23 @@ class MaskedLanguageModelHead(keras.layers.Layer):
         )
         self.transform.build(hidden_shape)
         self.layer_norm = keras.layers.LayerNormalization(
-            epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name="layer_norm"
+            epsilon=self.layer_norm_epsilon, dtype="float32", name="layer_norm"
         )
         self.layer_norm.build(hidden_shape)
         self.bias = self.add_weight(name="bias", shape=(table_shape[0],), initializer="zeros")
         self.built = True
 
-    def call(self, hidden, table):
-        hidden = self.layer_norm(self.activate(self.transform(hidden)))
+    def call(self, hidden, table, training=None):
+        activate = activation_function(self.activation, bool(training))
+        hidden = self.layer_norm(activate(self.transform(hidden)))
+        hidden = ops.cast(hidden, self.compute_dtype)
         batch, count, width = *ops.shape(hidden)[:2], hidden.shape[-1]
         rows = ops.reshape(hidden, (-1, width))
         logits = ops.matmul(rows, ops.transpose(ops.cast(table, self.compute_dtype)))
         logits = ops.add(ops.cast(logits, "float32"), ops.cast(self.bias, "float32"))
         return ops.reshape(logits, (batch, count, table.shape[0]))
 
-    def compute_output_spec(self, hidden, table):
+    def compute_output_spec(self, hidden, table, training=None):
         return keras.KerasTensor((*hidden.shape[:-1], table.shape[0]), dtype="float32")
 
     def get_config(self):

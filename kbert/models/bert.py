@@ -24,7 +24,7 @@ class Bert(keras.Model):
             embeddings first, and `attention_probabilities`, a list of L float32 tensors (B, N, S, S).
 
     Returns:
-        Dict of `sequence_output` (B, S, H) and `pooled_output` (B, H), in the compute dtype.
+        Dict of `sequence_output` float32 (B, S, H) and `pooled_output` (B, H) in the compute dtype.
 
     Raises:
         ValueError: `token_ids` is missing, or a sequence is longer than `config.max_length`.

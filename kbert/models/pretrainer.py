@@ -67,7 +67,7 @@ class BertPretrainer(keras.Model):
             hidden = gather_positions(hidden, inputs[features.MASK_POSITIONS])
         return {
             **encoded,
-            features.MLM_LOGITS: self.mlm(hidden, self.bert.embeddings.token_embeddings),
+            features.MLM_LOGITS: self.mlm(hidden, self.bert.embeddings.token_embeddings, training=training),
             features.NSP_LOGITS: self.nsp(encoded[features.POOLED_OUTPUT]),
         }
 

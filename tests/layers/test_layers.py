@@ -44,7 +44,9 @@ def test_embeddings_contract():
     kwargs = dict(
         vocab_size=11, hidden_dim=8, max_length=9, num_segments=2, dropout=0.3, layer_norm_epsilon=1e-6
     )
-    assert_layer_contract(BertEmbeddings, {**kwargs, "initializer_range": 0.5}, (TOKENS, SEGMENTS))
+    assert_layer_contract(
+        BertEmbeddings, {**kwargs, "initializer_range": 0.5}, (TOKENS, SEGMENTS), mixed_dtype="float32"
+    )
 
 
 def test_attention_contract():
@@ -57,7 +59,10 @@ def test_block_contract():
         num_heads=2, intermediate_dim=12, dropout=0.3, attention_dropout=0.4, activation="gelu_tanh"
     )
     assert_layer_contract(
-        TransformerBlock, {**kwargs, "layer_norm_epsilon": 1e-6, "initializer_range": 0.5}, (HIDDEN, BIAS)
+        TransformerBlock,
+        {**kwargs, "layer_norm_epsilon": 1e-6, "initializer_range": 0.5},
+        (HIDDEN, BIAS),
+        mixed_dtype="float32",
     )
 
 
@@ -147,6 +152,24 @@ def test_gelu_is_exact_and_its_approximation_is_not():
     assert 1e-4 < difference < 1e-3
     with pytest.raises(ValueError, match="swish"):
         activation("swish")
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="differentiates with a GradientTape")
+@pytest.mark.parametrize("dtype, tolerance", [("float32", 2e-6), ("bfloat16", 2e-2)])
+def test_gelu_for_training_has_the_values_and_the_gradient_of_gelu(dtype, tolerance):
+    import tensorflow as tf
+
+    x = tf.cast(np.linspace(-6, 6, 241).astype("float32"), dtype)
+    upstream = tf.cast(RNG.normal(size=241).astype("float32"), dtype)
+    results = []
+    for training in (False, True):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = activation("gelu", training)(x)
+        assert y.dtype == dtype
+        results.append([tf.cast(t, "float32") for t in (y, tape.gradient(y, x, output_gradients=upstream))])
+    for plain, written_out in zip(*results, strict=True):
+        np.testing.assert_allclose(written_out, plain, atol=tolerance)
 
 
 def test_weighted_cross_entropy_and_hits():

@@ -239,6 +239,32 @@ def test_one_training_step_equals_a_plain_restatement_weight_by_weight(tiny_conf
         np.testing.assert_allclose(np.asarray(weight), expected, atol=2e-6, err_msg=path)
 
 
+def test_two_replicas_pretrain_like_one_device(tiny_config):
+    """Rows with unequal numbers of masked tokens, three steps, clipped gradients, the tied table."""
+    from kbert.training import AdamW, fit, strategy_for
+
+    config = tiny_config.replace(dropout=0.0, attention_dropout=0.0, num_layers=1)
+    inputs = make_inputs(config, batch=4) | {"mask_positions": np.array([[1, 3, 5]] * 4, "int32")}
+    targets = {
+        "mask_ids": RNG.integers(0, config.vocab_size, (4, 3)).astype("int32"),
+        "mask_weights": np.array([[1, 1, 1], [1, 0, 0], [0, 0, 0], [1, 1, 0]], "float32"),
+        "next_sentence_label": np.array([0, 1, 1, 0], "int32"),
+    }
+    start = randomised(BertPretrainer(config)).get_weights()
+    weights = {}
+    for name in ("default", "mirrored"):
+        with strategy_for(name).scope():
+            model = BertPretrainer(config)
+            model.build()
+            model.set_weights(start)
+            batches = tf.data.Dataset.from_tensors((inputs, targets)).repeat(3)
+            fit(model, AdamW(0.01, epsilon=1e-3), PretrainingObjective(), batches, steps_per_epoch=3)
+        weights[name] = {weight.path: np.asarray(weight) for weight in model.weights}
+    for path, value in weights["default"].items():
+        np.testing.assert_allclose(weights["mirrored"][path], value, atol=2e-5, err_msg=path)
+    assert max(np.abs(a - b).max() for a, b in zip(start, weights["default"].values(), strict=True)) > 0.01
+
+
 def test_objectives_name_what_they_return(tiny_config):
     outputs = {"logits": tf.constant([[2.0, 0.0], [0.0, 1.0]])}
     terms = ClassificationObjective()(outputs, {"label": tf.constant([0, 0])})
