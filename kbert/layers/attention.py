@@ -25,6 +25,7 @@ class SelfAttention(keras.layers.Layer):
         inputs: float (B, S, H).
         attention_bias: float (B, 1, 1, S), added to the scores; see `kbert.layers.attention_bias`.
         return_probabilities: Python bool; also return the attention weights, before dropout.
+        first_only: Python bool; only the first token looks, at all of them: S of the results is 1.
 
     Returns:
         float (B, S, H) in the compute dtype; with `return_probabilities` a pair with float32 (B, N, S, S),
@@ -58,23 +59,43 @@ class SelfAttention(keras.layers.Layer):
         self.output_dense.build(inputs_shape)
         self.built = True
 
-    def call(self, inputs, attention_bias=None, training=None, return_probabilities=False):
-        length, hidden_dim = ops.shape(inputs)[1], inputs.shape[-1]
-        head_dim = hidden_dim // self.num_heads
-        qkv = ops.reshape(self.qkv(inputs), (-1, length, 3, self.num_heads, head_dim))
-        query, key, value = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), num=3)  # each (B, N, S, D)
+    def call(self, inputs, attention_bias=None, training=None, return_probabilities=False, first_only=False):
+        hidden_dim = inputs.shape[-1]
+        query, key, value = self._project_first(inputs) if first_only else self._project(inputs)
 
-        scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))  # (B, N, S, S)
-        scores = ops.cast(scores, "float32") * (1.0 / math.sqrt(head_dim))
+        scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))  # (B, N, S or 1, S)
+        scores = ops.cast(scores, "float32") * (1.0 / math.sqrt(hidden_dim // self.num_heads))
         if attention_bias is not None:
             # The operator, not ops.add: with B = N and S = 1 that one takes it for a bias of the heads.
             scores = scores + ops.cast(attention_bias, "float32")
         probabilities = ops.softmax(scores)
         weights = ops.cast(self.dropout_layer(probabilities, training=training), self.compute_dtype)
 
-        context = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))  # (B, S, N, D)
-        outputs = self.output_dense(ops.reshape(context, (-1, length, hidden_dim)))
+        context = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))  # (B, S or 1, N, D)
+        outputs = self.output_dense(ops.reshape(context, (-1, ops.shape(context)[1], hidden_dim)))
         return (outputs, probabilities) if return_probabilities else outputs
+
+    def _project(self, inputs):
+        """Queries, keys and values of all tokens, each (B, N, S, D)."""
+        qkv = self._in_heads(self.qkv(inputs), 3)
+        return ops.unstack(qkv, num=3)
+
+    def _project_first(self, inputs):
+        """The query of the first token, (B, N, 1, D), and all keys and values, (B, N, S, D)."""
+        hidden_dim = inputs.shape[-1]
+        kernel, bias = (ops.cast(weight, self.compute_dtype) for weight in (self.qkv.kernel, self.qkv.bias))
+        query = ops.matmul(inputs[:, 0], kernel[:, :hidden_dim]) + bias[:hidden_dim]
+        rows = ops.reshape(inputs, (-1, hidden_dim))
+        both = ops.add(ops.matmul(rows, kernel[:, hidden_dim:]), bias[hidden_dim:])
+        both = ops.reshape(both, (-1, ops.shape(inputs)[1], 2 * hidden_dim))
+        key, value = ops.unstack(self._in_heads(both, 2), num=2)
+        return self._in_heads(query[:, None], 1)[0], key, value
+
+    def _in_heads(self, projected, count):
+        """(B, S, count·H) to (count, B, N, S, D)."""
+        width = projected.shape[-1] // count // self.num_heads
+        parts = ops.reshape(projected, (-1, ops.shape(projected)[1], count, self.num_heads, width))
+        return ops.transpose(parts, (2, 0, 3, 1, 4))
 
     def get_config(self):
         return {

@@ -27,6 +27,7 @@ class TransformerBlock(keras.layers.Layer):
         inputs: float (B, S, H).
         attention_bias: float (B, 1, 1, S) or None.
         return_probabilities: Python bool; also return the attention weights, float32 (B, N, S, S).
+        first_only: Python bool; compute the first token's output alone: S of the results is 1.
 
     Returns:
         float32 (B, S, H), also under mixed precision, or a pair with the attention weights.
@@ -80,10 +81,11 @@ class TransformerBlock(keras.layers.Layer):
         self.output_dense.build((*inputs_shape[:-1], self.intermediate_dim))
         self.built = True
 
-    def call(self, inputs, attention_bias=None, training=None, return_probabilities=False):
+    def call(self, inputs, attention_bias=None, training=None, return_probabilities=False, first_only=False):
         attended, probabilities = self.attention(
-            inputs, attention_bias, training=training, return_probabilities=True
+            inputs, attention_bias, training=training, return_probabilities=True, first_only=first_only
         )
+        inputs = inputs[:, :1] if first_only else inputs
         attended = self.dropout_layer(attended, training=training)
         hidden = self.attention_layer_norm(ops.add(inputs, attended))
 

@@ -55,7 +55,7 @@ class BertClassifier(keras.Model):
         self.built = True
 
     def call(self, inputs, training=None):
-        pooled = self.bert(inputs, training=training)[features.POOLED_OUTPUT]
+        pooled = self.bert(inputs, training=training, pooled_only=True)[features.POOLED_OUTPUT]
         return {features.LOGITS: self.classifier(self.dropout_layer(pooled, training=training))}
 
     def get_config(self):

@@ -73,6 +73,24 @@ def test_layers_on_request(tiny_config):
     np.testing.assert_allclose(np.sum(outputs["attention_probabilities"][1], -1), 1, atol=1e-6)
 
 
+def test_pooled_only_gives_the_same_output_and_gradients(tiny_config):
+    config = tiny_config.replace(dropout=0.0, attention_dropout=0.0)
+    model, inputs = randomised(Bert(config)), make_inputs(config)
+    results = []
+    for pooled_only in (False, True):
+        with tf.GradientTape() as tape:
+            pooled = model(inputs, training=True, pooled_only=pooled_only)["pooled_output"]
+            loss = tf.reduce_sum(
+                pooled * tf.reshape(tf.range(pooled.shape.num_elements(), dtype="float32"), pooled.shape)
+            )
+        gradients = tape.gradient(loss, [weight.value for weight in model.weights])
+        results.append([pooled, *map(tf.convert_to_tensor, gradients)])
+    for weight, whole, first in zip(["output", *model.weights], *results, strict=True):
+        np.testing.assert_allclose(first, whole, rtol=1e-4, atol=1e-3, err_msg=str(weight))
+    with pytest.raises(KeyError):
+        model(inputs, pooled_only=True)["sequence_output"]
+
+
 def test_mlm_logits_are_tied_and_gathered(tiny_config):
     model, inputs = randomised(BertPretrainer(tiny_config)), make_inputs(tiny_config)
     inputs["token_ids"] %= 100  # No input has token 100, so what moves is its output row.
