@@ -20,7 +20,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("work_dir", "runs/quickstart", "Folder for everything but the export.")
 flags.DEFINE_string("export_dir", "saved_models/quickstart", "Folder of versions to export to.")
 flags.DEFINE_integer("pretraining_steps", 400, "Optimizer steps of pretraining.", lower_bound=1)
-flags.DEFINE_integer("epochs", 8, "Passes over the labelled sentences.", lower_bound=1)
+flags.DEFINE_integer("epochs", 20, "Passes over the labelled sentences.", lower_bound=1)
 
 HERE = Path(__file__).resolve().parent
 SENTENCES = (
