@@ -126,8 +126,13 @@ def main():
         checkpoints.load_encoder_into(model, FLAGS.init)
     history = _train(model, encoded, _evaluation(model, exact, encoded_dev) if encoded_dev else None)
 
-    task = {"labels": labels, "max_length": max_length, "pair": paired, "lowercase": start.lowercase}
-    task = {"name": FLAGS.task, **task}
+    task = {
+        "name": FLAGS.task,
+        "labels": labels,
+        "max_length": max_length,
+        "pair": paired,
+        "lowercase": start.lowercase,
+    }
     checkpoints.save_folder(FLAGS.model_dir, model, task=task, vocab_path=start.vocab_path)
     manifest.write_manifest(
         FLAGS.model_dir,

@@ -21,7 +21,7 @@ class Bert(keras.Model):
             `padding_mask` int32 (B, S), 1 = real token (all real when left out). A bare tensor is
             taken as `token_ids`.
         pooled_only: Python bool; return `pooled_output` alone, the same numbers. The last block then works
-            for the first token only, a sixth less work in all for a model of 6 layers and short texts.
+            for the first token only: up to a seventh less work for 6 layers. Overrides `return_layers`.
         return_layers: Python bool; also return `layer_outputs`, a list of L + 1 tensors (B, S, H), the
             embeddings first, and `attention_probabilities`, a list of L float32 tensors (B, N, S, S).
 
