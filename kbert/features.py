@@ -5,7 +5,7 @@ other: this table is the only thing they share. The same names are TFRecord keys
 outputs, and tensors of serving signatures.
 
 Axes: `B` batch, `S` sequence (pieces, padding included), `P` masked positions, `H` hidden, `N` heads,
-`V` vocabulary, `C` classes.
+`V` vocabulary, `C` classes, `W` words.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 TOKEN_IDS = "token_ids"
 SEGMENT_IDS = "segment_ids"
 PADDING_MASK = "padding_mask"
+WORD_POSITIONS = "word_positions"
 
 # --- pretraining targets --------------------------------------------------------------------------
 MASK_POSITIONS = "mask_positions"
@@ -23,6 +24,11 @@ NEXT_SENTENCE_LABEL = "next_sentence_label"
 
 # --- fine-tuning targets --------------------------------------------------------------------------
 LABEL = "label"
+LABELS = "labels"
+SCORE = "score"
+TAG_IDS = "tag_ids"
+START_POSITION = "start_position"
+END_POSITION = "end_position"
 
 # --- model outputs --------------------------------------------------------------------------------
 SEQUENCE_OUTPUT = "sequence_output"
@@ -30,6 +36,9 @@ POOLED_OUTPUT = "pooled_output"
 MLM_LOGITS = "mlm_logits"
 NSP_LOGITS = "nsp_logits"
 LOGITS = "logits"
+START_LOGITS = "start_logits"
+END_LOGITS = "end_logits"
+EMBEDDING = "embedding"
 
 # --- raw text, as readers give it and signatures take it ------------------------------------------
 TEXT = "text"
@@ -59,16 +68,25 @@ FEATURES = {
         Feature(TOKEN_IDS, "int32", "BS", "row of the vocabulary; [PAD] where padding_mask is 0"),
         Feature(SEGMENT_IDS, "int32", "BS", "0 for [CLS] A [SEP] and padding, 1 for B [SEP]"),
         Feature(PADDING_MASK, "int32", "BS", "1 = real token, 0 = padding"),
+        Feature(WORD_POSITIONS, "int32", "BW", "position of each word's first piece, ascending; 0 = no word"),
         Feature(MASK_POSITIONS, "int32", "BP", "positions to predict, ascending; 0 where unused"),
         Feature(MASK_IDS, "int32", "BP", "the original tokens at mask_positions; 0 where unused"),
         Feature(MASK_WEIGHTS, "float32", "BP", "1 = predict this one, 0 = unused slot"),
         Feature(NEXT_SENTENCE_LABEL, "int32", "B", "0 = B follows A in the text, 1 = B is random"),
         Feature(LABEL, "int32", "B", "index into the label list of the task"),
+        Feature(LABELS, "float32", "BC", "1 = the label applies, 0 = it does not; several may"),
+        Feature(SCORE, "float32", "B", "the number to predict, in the units of the task"),
+        Feature(TAG_IDS, "int32", "BW", "index into the tag list of the task; 0 where there is no word"),
+        Feature(START_POSITION, "int32", "B", "first piece of the answer; 0 = [CLS], no answer"),
+        Feature(END_POSITION, "int32", "B", "last piece of the answer, inclusive; 0 = [CLS], no answer"),
         Feature(SEQUENCE_OUTPUT, "float32", "BSH", "the last layer's hidden states"),
         Feature(POOLED_OUTPUT, "float32", "BH", "tanh projection of the first token's hidden state"),
         Feature(MLM_LOGITS, "float32", "BPV", "scores over the vocabulary at mask_positions"),
         Feature(NSP_LOGITS, "float32", "B2", "scores of is-next (0) and random (1)"),
         Feature(LOGITS, "float32", "BC", "scores over the labels, before softmax"),
+        Feature(START_LOGITS, "float32", "BS", "scores of the positions as the answer's first piece"),
+        Feature(END_LOGITS, "float32", "BS", "scores of the positions as the answer's last piece"),
+        Feature(EMBEDDING, "float32", "BH", "one vector for the whole text"),
         Feature(TEXT, "string", "B", "raw UTF-8 text"),
         Feature(TEXT_PAIR, "string", "B", "the second raw text of a pair"),
     )

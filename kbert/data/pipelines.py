@@ -6,11 +6,8 @@ import tensorflow as tf
 from kbert import features
 from kbert.data.encoding import EncodedTexts
 
-#: Batches are padded to a multiple of this many pieces: on SST-2 that adds 9 % of padding in 30 shapes,
-#: where 8 would add 30 % in 9 shapes. Few shapes matter because the kernels are made anew for each.
-WIDTH_STEP = 2
 #: Rows are sorted by length within pools of this many batches; larger pools pad less but shuffle less.
-_POOL_BATCHES = 50
+_POOL_BATCHES = 100
 
 
 def training_batches(encoded: EncodedTexts, batch_size: int, epochs: int, seed: int) -> tf.data.Dataset:
@@ -58,7 +55,7 @@ def _batches(encoded: EncodedTexts, plan: list[np.ndarray]) -> tf.data.Dataset:
 
     def gather(rows):
         ids = tf.gather(encoded.token_ids, rows)
-        width = -(-ids.bounding_shape()[1] // WIDTH_STEP) * WIDTH_STEP
+        width = ids.bounding_shape()[1]
         inputs = {
             features.TOKEN_IDS: _dense(ids, width),
             features.SEGMENT_IDS: _dense(tf.gather(encoded.segment_ids, rows), width),

@@ -5,6 +5,7 @@ from kbert.layers.activations import gelu as gelu
 from kbert.layers.activations import gelu_tanh as gelu_tanh
 from kbert.layers.attention import SelfAttention as SelfAttention
 from kbert.layers.dense import TokenDense as TokenDense
+from kbert.layers.dropout import Dropout as Dropout
 from kbert.layers.embeddings import BertEmbeddings as BertEmbeddings
 from kbert.layers.encoder import TransformerBlock as TransformerBlock
 from kbert.layers.heads import MaskedLanguageModelHead as MaskedLanguageModelHead

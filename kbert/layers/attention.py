@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from kbert.layers.dense import TokenDense
+from kbert.layers.dropout import Dropout
 
 
 @keras.saving.register_keras_serializable(package="kbert")
@@ -45,7 +46,7 @@ class SelfAttention(keras.layers.Layer):
         self.num_heads = num_heads
         self.attention_dropout = attention_dropout
         self.initializer_range = initializer_range
-        self.dropout_layer = keras.layers.Dropout(attention_dropout, dtype="float32", name="dropout")
+        self.dropout_layer = Dropout(attention_dropout, dtype="float32", name="dropout")
 
     def build(self, inputs_shape, attention_bias_shape=None):
         hidden_dim = inputs_shape[-1]
@@ -84,9 +85,12 @@ class SelfAttention(keras.layers.Layer):
         """The query of the first token, (B, N, 1, D), and all keys and values, (B, N, S, D)."""
         hidden_dim = inputs.shape[-1]
         kernel, bias = (ops.cast(weight, self.compute_dtype) for weight in (self.qkv.kernel, self.qkv.bias))
-        query = ops.matmul(inputs[:, 0], kernel[:, :hidden_dim]) + bias[:hidden_dim]
+        # Split, not sliced: the gradient of a slice is a whole matrix of zeros around it.
+        query_kernel, other_kernel = ops.split(kernel, [hidden_dim], axis=1)
+        query_bias, other_bias = ops.split(bias, [hidden_dim])
+        query = ops.matmul(inputs[:, 0], query_kernel) + query_bias
         rows = ops.reshape(inputs, (-1, hidden_dim))
-        both = ops.add(ops.matmul(rows, kernel[:, hidden_dim:]), bias[hidden_dim:])
+        both = ops.add(ops.matmul(rows, other_kernel), other_bias)
         both = ops.reshape(both, (-1, ops.shape(inputs)[1], 2 * hidden_dim))
         key, value = ops.unstack(self._in_heads(both, 2), num=2)
         return self._in_heads(query[:, None], 1)[0], key, value

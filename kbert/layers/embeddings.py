@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from kbert.layers.dropout import Dropout
 from kbert.layers.initializers import truncated_normal
 
 
@@ -60,7 +61,7 @@ class BertEmbeddings(keras.layers.Layer):
         self.layer_norm = keras.layers.LayerNormalization(
             epsilon=layer_norm_epsilon, dtype="float32", name="layer_norm"
         )
-        self.dropout_layer = keras.layers.Dropout(dropout, dtype="float32", name="dropout")
+        self.dropout_layer = Dropout(dropout, dtype="float32", name="dropout")
 
     def build(self, token_ids_shape, segment_ids_shape=None):
         self.token_embeddings = self._add_table("token_embeddings", self.vocab_size)

@@ -6,6 +6,7 @@ from keras import ops
 from kbert.layers.activations import activation as activation_function
 from kbert.layers.attention import SelfAttention
 from kbert.layers.dense import TokenDense
+from kbert.layers.dropout import Dropout
 
 
 @keras.saving.register_keras_serializable(package="kbert")
@@ -75,7 +76,7 @@ class TransformerBlock(keras.layers.Layer):
         self.output_layer_norm = keras.layers.LayerNormalization(
             epsilon=self.layer_norm_epsilon, dtype="float32", name="output_layer_norm"
         )
-        self.dropout_layer = keras.layers.Dropout(self.dropout, name="dropout", dtype="float32")
+        self.dropout_layer = Dropout(self.dropout, name="dropout", dtype="float32")
         for layer in (self.attention, self.attention_layer_norm, self.intermediate, self.output_layer_norm):
             layer.build(inputs_shape)
         self.output_dense.build((*inputs_shape[:-1], self.intermediate_dim))

@@ -14,6 +14,7 @@ class Bert(keras.Model):
 
     Args:
         config: Sizes and arithmetic of the encoder.
+        pooler: Whether to compute `pooled_output`; heads on single tokens do without.
         name: Name of the model, the first part of every weight's path.
 
     Call arguments:
@@ -26,10 +27,12 @@ class Bert(keras.Model):
             embeddings first, and `attention_probabilities`, a list of L float32 tensors (B, N, S, S).
 
     Returns:
-        Dict of `sequence_output` float32 (B, S, H) and `pooled_output` (B, H) in the compute dtype.
+        Dict of `sequence_output` float32 (B, S, H) and, with the pooler, `pooled_output` (B, H) in the
+        compute dtype.
 
     Raises:
-        ValueError: `token_ids` is missing, or a sequence is longer than `config.max_length`.
+        ValueError: `token_ids` is missing, a sequence is longer than `config.max_length`, or `pooled_only` is
+            asked of an encoder without pooler.
 
     Example:
         >>> import numpy as np
@@ -41,7 +44,7 @@ class Bert(keras.Model):
         Devlin et al., 2019, "BERT: Pre-training of Deep Bidirectional Transformers", section 3.
     """
 
-    def __init__(self, config: BertConfig, name: str = "bert", **kwargs):
+    def __init__(self, config: BertConfig, pooler: bool = True, name: str = "bert", **kwargs):
         super().__init__(name=name, **kwargs)
         self.config = config
         policy = {"dtype": self.dtype_policy}
@@ -70,7 +73,7 @@ class Bert(keras.Model):
             )
             for index in range(config.num_layers)
         ]
-        self.pooler = Pooler(config.initializer_range, name="pooler", **policy)
+        self.pooler = Pooler(config.initializer_range, name="pooler", **policy) if pooler else None
 
     def build(self, inputs_shape=None):
         """Creates all weights; their shapes depend on the config alone."""
@@ -80,10 +83,13 @@ class Bert(keras.Model):
         self.embeddings.build((None, None))
         for block in self.blocks:
             block.build(hidden_shape)
-        self.pooler.build(hidden_shape)
+        if self.pooler is not None:
+            self.pooler.build(hidden_shape)
         self.built = True
 
     def call(self, inputs, training=None, pooled_only=False, return_layers=False):
+        if pooled_only and self.pooler is None:
+            raise ValueError("pooled_only=True, but this encoder was made with pooler=False")
         inputs = as_features(inputs)
         mask = inputs.get(features.PADDING_MASK)
         bias = None if mask is None else attention_bias(mask)
@@ -101,7 +107,7 @@ class Bert(keras.Model):
             )
             layer_outputs.append(hidden)
             maps.append(probabilities)
-        outputs = {features.POOLED_OUTPUT: self.pooler(hidden)}
+        outputs = {} if self.pooler is None else {features.POOLED_OUTPUT: self.pooler(hidden)}
         if pooled_only:
             return outputs
         outputs[features.SEQUENCE_OUTPUT] = hidden
@@ -110,7 +116,12 @@ class Bert(keras.Model):
         return outputs
 
     def get_config(self):
-        return {"config": self.config.to_dict(), "name": self.name, "dtype": self.dtype_policy.name}
+        return {
+            "config": self.config.to_dict(),
+            "pooler": self.pooler is not None,
+            "name": self.name,
+            "dtype": self.dtype_policy.name,
+        }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):

@@ -4,12 +4,12 @@ import keras
 
 from kbert import features
 from kbert.config import BertConfig
-from kbert.layers import TokenDense, correct_sum, cross_entropy_sum
-from kbert.models.bert import Bert
+from kbert.layers import Dropout, TokenDense, correct_sum, cross_entropy_sum
+from kbert.models.head_model import HeadModel
 
 
 @keras.saving.register_keras_serializable(package="kbert")
-class BertClassifier(keras.Model):
+class BertClassifier(HeadModel):
     """BERT with a linear layer on the pooled output.
 
     Args:
@@ -34,41 +34,25 @@ class BertClassifier(keras.Model):
     """
 
     def __init__(self, config: BertConfig, num_classes: int, name: str = "bert_classifier", **kwargs):
-        super().__init__(name=name, **kwargs)
+        super().__init__(config, pooler=True, name=name, **kwargs)
         if num_classes < 2:
             raise ValueError(f"num_classes={num_classes}; a classifier needs at least 2")
-        self.config = config
         self.num_classes = num_classes
-        self.bert = Bert(config, dtype=self.dtype_policy)
-        self.dropout_layer = keras.layers.Dropout(config.dropout, dtype="float32", name="dropout")
+        self.dropout_layer = Dropout(config.dropout, dtype="float32", name="dropout")
         # A handful of columns costs nothing, so the scores are computed in full precision.
         self.classifier = TokenDense(
             num_classes, config.initializer_range, dtype="float32", name="classifier"
         )
 
-    def build(self, inputs_shape=None):
-        """Creates all weights; their shapes depend on the config and `num_classes` alone."""
-        if self.built:
-            return
-        self.bert.build()
+    def build_heads(self):
         self.classifier.build((None, self.config.hidden_dim))
-        self.built = True
+
+    def head_config(self):
+        return {"num_classes": self.num_classes}
 
     def call(self, inputs, training=None):
         pooled = self.bert(inputs, training=training, pooled_only=True)[features.POOLED_OUTPUT]
         return {features.LOGITS: self.classifier(self.dropout_layer(pooled, training=training))}
-
-    def get_config(self):
-        return {
-            "config": self.config.to_dict(),
-            "num_classes": self.num_classes,
-            "name": self.name,
-            "dtype": self.dtype_policy.name,
-        }
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        return cls(**{**config, "config": BertConfig.from_dict(config["config"])})
 
 
 class ClassificationObjective:

@@ -5,11 +5,12 @@ import keras
 from kbert import features
 from kbert.config import BertConfig
 from kbert.layers import MaskedLanguageModelHead, TokenDense, correct_sum, cross_entropy_sum, gather_positions
-from kbert.models.bert import Bert, as_features
+from kbert.models.bert import as_features
+from kbert.models.head_model import HeadModel
 
 
 @keras.saving.register_keras_serializable(package="kbert")
-class BertPretrainer(keras.Model):
+class BertPretrainer(HeadModel):
     """BERT with the masked-language-model head (tied to the token embeddings) and the next-sentence head.
 
     Args:
@@ -36,9 +37,7 @@ class BertPretrainer(keras.Model):
     """
 
     def __init__(self, config: BertConfig, name: str = "bert_pretrainer", **kwargs):
-        super().__init__(name=name, **kwargs)
-        self.config = config
-        self.bert = Bert(config, dtype=self.dtype_policy)
+        super().__init__(config, pooler=True, name=name, **kwargs)
         self.mlm = MaskedLanguageModelHead(
             config.activation,
             config.layer_norm_epsilon,
@@ -49,15 +48,10 @@ class BertPretrainer(keras.Model):
         # Two columns cost nothing, so their scores are computed in full precision.
         self.nsp = TokenDense(2, config.initializer_range, dtype="float32", name="nsp")
 
-    def build(self, inputs_shape=None):
-        """Creates all weights; their shapes depend on the config alone."""
-        if self.built:
-            return
+    def build_heads(self):
         hidden_dim = self.config.hidden_dim
-        self.bert.build()
         self.mlm.build((None, None, hidden_dim), (self.config.vocab_size, hidden_dim))
         self.nsp.build((None, hidden_dim))
-        self.built = True
 
     def call(self, inputs, training=None):
         inputs = as_features(inputs)
@@ -70,13 +64,6 @@ class BertPretrainer(keras.Model):
             features.MLM_LOGITS: self.mlm(hidden, self.bert.embeddings.token_embeddings, training=training),
             features.NSP_LOGITS: self.nsp(encoded[features.POOLED_OUTPUT]),
         }
-
-    def get_config(self):
-        return {"config": self.config.to_dict(), "name": self.name, "dtype": self.dtype_policy.name}
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        return cls(**{**config, "config": BertConfig.from_dict(config["config"])})
 
 
 def _encoder_inputs(inputs: dict) -> dict:

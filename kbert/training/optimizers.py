@@ -112,11 +112,14 @@ class AdamW(keras.optimizers.Optimizer):
         A weight that is looked up *and* multiplied (the tied embedding table) has a sparse and a dense
         part; dense is the only form in which a norm and both moments are what the paper says.
         """
-        grads = [None if g is None else tf.convert_to_tensor(g) for g in grads]
+        grads = [_rows_summed(g) for g in grads]
+        dense = [None if g is None else tf.convert_to_tensor(g) for g in grads]
         if self.max_gradient_norm is None:
-            return grads, tf.ones([])
-        norm = tf.linalg.global_norm([g for g in grads if g is not None])
-        return grads, self.max_gradient_norm / tf.maximum(norm, self.max_gradient_norm)
+            return dense, tf.ones([])
+        # Of a table the rows that were looked up say all; the norm of the others is 0.
+        parts = [g.values if isinstance(g, tf.IndexedSlices) else g for g in grads if g is not None]
+        norm = tf.linalg.global_norm(parts)
+        return dense, self.max_gradient_norm / tf.maximum(norm, self.max_gradient_norm)
 
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
@@ -155,3 +158,12 @@ class AdamW(keras.optimizers.Optimizer):
             "max_gradient_norm": self.max_gradient_norm,
             "exclude_from_decay": list(self.exclude_from_decay),
         }
+
+
+def _rows_summed(gradient):
+    """A sparse gradient with each row once: a token that occurs twice comes as two rows."""
+    if not isinstance(gradient, tf.IndexedSlices):
+        return gradient
+    rows, owners = tf.unique(gradient.indices)
+    sums = tf.math.unsorted_segment_sum(gradient.values, owners, tf.size(rows))
+    return tf.IndexedSlices(sums, rows, gradient.dense_shape)

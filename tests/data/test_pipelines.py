@@ -5,7 +5,6 @@ import pytest
 import tensorflow as tf
 
 from kbert.data import Example, encode, evaluation_batches, training_batches
-from kbert.data.pipelines import WIDTH_STEP
 from kbert.errors import InputError
 from kbert.text import WordPieceTokenizer
 
@@ -50,9 +49,7 @@ def test_every_row_once_an_epoch_with_its_own_label(tokenizer, epochs):
         rows = []
         for inputs, targets in batches[epoch * 9 : epoch * 9 + 9]:
             lengths = inputs["padding_mask"].sum(1)
-            assert (
-                inputs["token_ids"].shape[1] == -(-lengths.max() // WIDTH_STEP) * WIDTH_STEP
-            )  # The bucket, no further.
+            assert inputs["token_ids"].shape[1] == lengths.max()  # The bucket, no further.
             assert not inputs["token_ids"][inputs["padding_mask"] == 0].any()
             for ids, length, label in zip(inputs["token_ids"], lengths, targets["label"], strict=True):
                 rows.append((tuple(ids[:length]), label))

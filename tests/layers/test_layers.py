@@ -6,6 +6,7 @@ import pytest
 
 from kbert.layers import (
     BertEmbeddings,
+    Dropout,
     MaskedLanguageModelHead,
     Pooler,
     SelfAttention,
@@ -38,6 +39,29 @@ def numpy_weights(layer):
 
 def test_token_dense_contract():
     assert_layer_contract(TokenDense, {"units": 6, "initializer_range": 0.5}, HIDDEN)
+
+
+def test_dropout_contract():
+    assert_layer_contract(Dropout, {"rate": 0.4, "seed": 3}, HIDDEN)
+
+
+def test_dropout_keeps_the_rate_and_the_mean():
+    inputs = np.ones((301, 7, 101), "float32")  # An odd count: the last pair of draws is split.
+    outputs = np.asarray(Dropout(0.1, seed=5)(inputs, training=True))
+    kept = outputs != 0
+    assert abs(kept.mean() - 0.9) < 0.005 and abs(outputs.mean() - 1) < 0.005
+    np.testing.assert_allclose(outputs[kept], 1 / 0.9, rtol=1e-4)
+    # The two draws of one number are independent of each other, and so are the columns.
+    flat = kept.reshape(-1)[:-1].reshape(-1, 2).astype(float)
+    assert abs(np.corrcoef(flat.T)[0, 1]) < 0.02
+    assert np.ptp(kept.mean((0, 1))) < 0.06
+
+
+def test_dropout_of_nothing_and_of_almost_everything():
+    assert (np.asarray(Dropout(0.0)(HIDDEN, training=True)) == HIDDEN).all()
+    assert (np.asarray(Dropout(0.5)(HIDDEN)) == HIDDEN).all()
+    nearly = np.asarray(Dropout(0.99, seed=1)(np.ones((400, 400), "float32"), training=True))
+    assert abs((nearly != 0).mean() - 0.01) < 0.002 and abs(nearly.mean() - 1) < 0.1
 
 
 def test_embeddings_contract():

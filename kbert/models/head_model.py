@@ -1,0 +1,55 @@
+"""`HeadModel`: what all models with heads share: an encoder, its config, and how they are built and saved."""
+
+from typing import Any
+
+import keras
+
+from kbert.config import BertConfig
+from kbert.models.bert import Bert
+
+
+@keras.saving.register_keras_serializable(package="kbert")
+class HeadModel(keras.Model):
+    """A `keras.Model` with the encoder as `bert` and heads on top; the base class of all of kbert's.
+
+    A subclass makes its heads in `__init__`, builds them in `build_heads`, names its own constructor
+    arguments in `head_config`, and registers itself with Keras.
+
+    Args:
+        config: Sizes and arithmetic of the encoder.
+        pooler: Whether the heads read `pooled_output`; an encoder without pooler has no weights for it.
+        name: Name of the model, the first part of every weight's path.
+    """
+
+    def __init__(self, config: BertConfig, *, pooler: bool, name: str, **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.config = config
+        self.bert = Bert(config, pooler=pooler, dtype=self.dtype_policy)
+
+    def build(self, inputs_shape=None):
+        """Creates all weights; their shapes depend on the constructor's arguments alone."""
+        if self.built:
+            return
+        self.bert.build()
+        self.build_heads()
+        self.built = True
+
+    def build_heads(self) -> None:
+        """Builds the layers above the encoder."""
+        raise NotImplementedError
+
+    def head_config(self) -> dict[str, Any]:
+        """The constructor's arguments besides `config`, `name` and `dtype`, by name; plain JSON values."""
+        return {}
+
+    def get_config(self):
+        return {
+            "config": self.config.to_dict(),
+            **self.head_config(),
+            "name": self.name,
+            "dtype": self.dtype_policy.name,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**{**config, "config": BertConfig.from_dict(config["config"])})
