@@ -34,13 +34,16 @@ class BertConfig:
         num_layers: Number of Transformer blocks.
         num_heads: Attention heads; must divide `hidden_dim`.
         intermediate_dim: Width of the feed-forward layer.
-        max_length: Number of trained positions, the longest sequence in pieces.
+        max_length: Number of trained positions, rows of the position table.
         num_segments: Rows of the segment embedding table.
         dropout: Probability of dropping, after embeddings, attention output and feed-forward output.
         attention_dropout: Probability of dropping an attention weight.
         activation: `"gelu"` (exact, by erf), `"gelu_tanh"` (Google's approximation), `"relu"`, `"silu"`.
         layer_norm_epsilon: Added to the variance in every layer normalization.
         initializer_range: Standard deviation of the truncated normal that starts all matrices.
+        extended_length: Longest sequence in pieces where that is more than `max_length`, up to its square:
+            the positions beyond the trained ones are composed of them, see `BertEmbeddings`, and no weight
+            is added. None for the trained positions alone.
 
     Raises:
         InputError: A value out of range, or `hidden_dim` not divisible by `num_heads`.
@@ -48,6 +51,8 @@ class BertConfig:
     Example:
         >>> BertConfig.preset("mini").hidden_dim
         256
+        >>> BertConfig.preset("mini", extended_length=2048).longest_sequence
+        2048
 
     Reference:
         Devlin et al., 2019, "BERT", section 3; the defaults are BERT-base, uncased English.
@@ -65,6 +70,7 @@ class BertConfig:
     activation: str = "gelu"
     layer_norm_epsilon: float = 1e-12
     initializer_range: float = 0.02
+    extended_length: int | None = None
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -84,9 +90,25 @@ class BertConfig:
                 f"hidden_dim={self.hidden_dim} is not divisible by num_heads={self.num_heads}; "
                 f"choose num_heads in {divisors}"
             )
+        if self.extended_length is not None and not (
+            self.max_length < self.extended_length <= self.max_length**2
+        ):
+            raise InputError(
+                f"extended_length={self.extended_length}; expected None, or more than max_length="
+                f"{self.max_length} and at most its square, {self.max_length**2}"
+            )
+
+    @property
+    def longest_sequence(self) -> int:
+        """Most pieces that a sequence may have, special tokens included."""
+        return self.extended_length or self.max_length
 
     def _check_type(self, name: str, kind: Any) -> None:
         value = getattr(self, name)
+        if kind == int | None:
+            if value is None:
+                return
+            kind = int
         if kind is int and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
             raise InputError(f"{name}={value!r} must be a whole number of at least 1")
         if kind is float and (not isinstance(value, (int, float)) or isinstance(value, bool) or value < 0):
@@ -119,7 +141,7 @@ class BertConfig:
             source: Named in errors, such as the file the values came from.
 
         Raises:
-            InputError: A key is no field.
+            InputError: A key is no field, or a value is out of range.
         """
         known = [field.name for field in dataclasses.fields(cls)]
         unknown = sorted(set(values) - set(known))
@@ -127,14 +149,17 @@ class BertConfig:
             raise InputError(
                 f"{source}: unknown keys {', '.join(unknown)}; expected some of {', '.join(known)}"
             )
-        return cls(**values)
+        try:
+            return cls(**values)
+        except InputError as error:
+            raise InputError(f"{source}: {error}") from error
 
     @classmethod
     def from_json(cls, path: str | os.PathLike) -> "BertConfig":
         """Reads kbert's own JSON form: one object with the fields of this class.
 
         Raises:
-            InputError: The file is missing, is no JSON object, or has an unknown key.
+            InputError: The file is missing, is no JSON object, or has an unknown key or a bad value.
         """
         try:
             with open(path, encoding="utf-8") as file:

@@ -39,6 +39,7 @@ LOGITS = "logits"
 START_LOGITS = "start_logits"
 END_LOGITS = "end_logits"
 EMBEDDING = "embedding"
+WORD_MASK = "word_mask"
 
 # --- raw text, as readers give it and signatures take it ------------------------------------------
 TEXT = "text"
@@ -87,6 +88,7 @@ FEATURES = {
         Feature(START_LOGITS, "float32", "BS", "scores of the positions as the answer's first piece"),
         Feature(END_LOGITS, "float32", "BS", "scores of the positions as the answer's last piece"),
         Feature(EMBEDDING, "float32", "BH", "one vector for the whole text"),
+        Feature(WORD_MASK, "int32", "BW", "1 = there is a word, 0 = none"),
         Feature(TEXT, "string", "B", "raw UTF-8 text"),
         Feature(TEXT_PAIR, "string", "B", "the second raw text of a pair"),
     )

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 
 import pytest
 
@@ -45,6 +46,10 @@ def test_preset_takes_overrides():
         ({"attention_dropout": -0.1}, "attention_dropout=-0.1 must be a number of at least 0"),
         ({"layer_norm_epsilon": "1e-12"}, "layer_norm_epsilon='1e-12' must be a number"),
         ({"activation": "swish"}, "activation='swish' is unknown; expected one of gelu, gelu_tanh"),
+        ({"extended_length": 512}, r"extended_length=512; .*more than max_length=512 .*its square, 262144"),
+        ({"extended_length": 10, "max_length": 3}, "extended_length=10; .*at most its square, 9"),
+        ({"extended_length": 1024.0}, "extended_length=1024.0 must be a whole number"),
+        ({"extended_length": False}, "extended_length=False must be a whole number"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -74,7 +79,7 @@ def test_config_cannot_be_changed_only_replaced(tiny_config):
 
 
 def test_json_round_trip_keeps_every_field(tmp_path):
-    config = BertConfig(101, 30, 3, 5, 70, 40, 4, 0.2, 0.3, "relu", 1e-5, 0.03)
+    config = BertConfig(101, 30, 3, 5, 70, 40, 4, 0.2, 0.3, "relu", 1e-5, 0.03, 1600)
     path = tmp_path / "config.json"
     config.to_json(path)
     assert BertConfig.from_json(path) == config
@@ -83,14 +88,34 @@ def test_json_round_trip_keeps_every_field(tmp_path):
     assert len(set(values.values())) == len(values), "two fields with one value would hide a mix-up"
 
 
+def test_longest_sequence_is_the_extended_one_if_there_is_one():
+    assert BertConfig(max_length=40).longest_sequence == 40
+    assert BertConfig(max_length=40, extended_length=1600).longest_sequence == 1600
+
+
+def test_every_field_has_a_line_in_the_docs():
+    arguments = BertConfig.__doc__.partition("Args:")[2].partition("Raises:")[0]
+    described = re.findall(r"^ {8}(\w+): ", arguments, re.MULTILINE)
+    assert described == [field.name for field in dataclasses.fields(BertConfig)]
+
+
+def test_json_of_before_a_field_was_added_is_still_read(tmp_path):
+    values = BertConfig.preset("tiny").to_dict()
+    del values["extended_length"]
+    (tmp_path / "config.json").write_text(json.dumps(values), encoding="utf-8")
+    assert BertConfig.from_json(tmp_path / "config.json") == BertConfig.preset("tiny")
+
+
 @pytest.mark.parametrize(
     "content, message",
     [
         ('{\n"hidden_dim": 8,\n}', r"config.json:3: is no JSON"),
         ("[1, 2]", r"config.json: holds a list; expected one JSON object"),
         ('{"n_layer": 2}', r"config.json: unknown keys n_layer"),
+        ('{"hidden_dim": 768, "hidden_size": 768}', r"config.json: unknown keys hidden_size; expected some"),
+        ('{"hidden_dim": null}', r"config.json: hidden_dim=None must be a whole number"),
     ],
-    ids=["syntax", "list", "key"],
+    ids=["syntax", "list", "key", "foreign", "null"],
 )
 def test_bad_files_are_named(tmp_path, content, message):
     path = tmp_path / "config.json"

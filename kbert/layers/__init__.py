@@ -4,6 +4,9 @@ from kbert.layers.activations import activation as activation
 from kbert.layers.activations import gelu as gelu
 from kbert.layers.activations import gelu_tanh as gelu_tanh
 from kbert.layers.attention import SelfAttention as SelfAttention
+from kbert.layers.crf import LinearChainCrf as LinearChainCrf
+from kbert.layers.crf import allowed_transitions as allowed_transitions
+from kbert.layers.dense import AdaptableDense as AdaptableDense
 from kbert.layers.dense import TokenDense as TokenDense
 from kbert.layers.dropout import Dropout as Dropout
 from kbert.layers.embeddings import BertEmbeddings as BertEmbeddings
@@ -12,6 +15,15 @@ from kbert.layers.heads import MaskedLanguageModelHead as MaskedLanguageModelHea
 from kbert.layers.heads import Pooler as Pooler
 from kbert.layers.heads import gather_positions as gather_positions
 from kbert.layers.initializers import truncated_normal as truncated_normal
+from kbert.layers.losses import absolute_error_sum as absolute_error_sum
+from kbert.layers.losses import binary_correct_sum as binary_correct_sum
+from kbert.layers.losses import binary_cross_entropy_sum as binary_cross_entropy_sum
 from kbert.layers.losses import correct_sum as correct_sum
 from kbert.layers.losses import cross_entropy_sum as cross_entropy_sum
+from kbert.layers.losses import exact_match_sum as exact_match_sum
+from kbert.layers.losses import squared_error_sum as squared_error_sum
 from kbert.layers.masks import attention_bias as attention_bias
+from kbert.layers.pooling import first_pool as first_pool
+from kbert.layers.pooling import l2_normalize as l2_normalize
+from kbert.layers.pooling import max_pool as max_pool
+from kbert.layers.pooling import mean_pool as mean_pool

@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from kbert.layers.dense import TokenDense
+from kbert.layers.dense import AdaptableDense
 from kbert.layers.dropout import Dropout
 
 
@@ -21,6 +21,8 @@ class SelfAttention(keras.layers.Layer):
         num_heads: N; must divide the width of the input.
         attention_dropout: Probability of dropping an attention weight.
         initializer_range: Standard deviation of the truncated normal that starts the matrices.
+        lora_rank: Rank of the low-rank updates of all four projections, or None; see `AdaptableDense`.
+        lora_alpha: Their α; the rank when left out.
 
     Call arguments:
         inputs: float (B, S, H).
@@ -40,25 +42,59 @@ class SelfAttention(keras.layers.Layer):
     """
 
     def __init__(
-        self, num_heads: int, attention_dropout: float = 0.1, initializer_range: float = 0.02, **kwargs
+        self,
+        num_heads: int,
+        attention_dropout: float = 0.1,
+        initializer_range: float = 0.02,
+        lora_rank: int | None = None,
+        lora_alpha: float | None = None,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         self.num_heads = num_heads
         self.attention_dropout = attention_dropout
         self.initializer_range = initializer_range
+        self.lora_rank = lora_rank
+        self.lora_alpha = lora_alpha
         self.dropout_layer = Dropout(attention_dropout, dtype="float32", name="dropout")
 
     def build(self, inputs_shape, attention_bias_shape=None):
         hidden_dim = inputs_shape[-1]
         if hidden_dim % self.num_heads:
             raise ValueError(f"a width of {hidden_dim} is not divisible by num_heads={self.num_heads}")
-        self.qkv = TokenDense(3 * hidden_dim, self.initializer_range, dtype=self.dtype_policy, name="qkv")
-        self.qkv.build(inputs_shape)
-        self.output_dense = TokenDense(
-            hidden_dim, self.initializer_range, dtype=self.dtype_policy, name="output"
-        )
-        self.output_dense.build(inputs_shape)
+        self.qkv = self._projection("qkv", 3 * hidden_dim, parts=3)
+        self.output_dense = self._projection("output", hidden_dim, parts=1)
+        for projection in (self.qkv, self.output_dense):
+            projection.build(inputs_shape)
         self.built = True
+
+    def _projection(self, name, units, parts):
+        return AdaptableDense(
+            units,
+            self.initializer_range,
+            parts,
+            self.lora_rank,
+            self.lora_alpha,
+            dtype=self.dtype_policy,
+            name=name,
+        )
+
+    def enable_lora(self, rank: int, alpha: float | None = None) -> None:
+        """Adds a low-rank update to each projection; the layer must be built, and have none.
+
+        Raises:
+            ValueError: There are updates already, or the rank or α is out of range.
+        """
+        for projection in (self.qkv, self.output_dense):
+            projection.enable_lora(rank, alpha)
+        self.lora_rank = rank
+        self.lora_alpha = alpha
+
+    def merge_lora(self) -> None:
+        """Adds the updates to the projections' matrices and removes them."""
+        for projection in (self.qkv, self.output_dense):
+            projection.merge_lora()
+        self.lora_rank = self.lora_alpha = None
 
     def call(self, inputs, attention_bias=None, training=None, return_probabilities=False, first_only=False):
         hidden_dim = inputs.shape[-1]
@@ -83,17 +119,9 @@ class SelfAttention(keras.layers.Layer):
 
     def _project_first(self, inputs):
         """The query of the first token, (B, N, 1, D), and all keys and values, (B, N, S, D)."""
-        hidden_dim = inputs.shape[-1]
-        kernel, bias = (ops.cast(weight, self.compute_dtype) for weight in (self.qkv.kernel, self.qkv.bias))
-        # Split, not sliced: the gradient of a slice is a whole matrix of zeros around it.
-        query_kernel, other_kernel = ops.split(kernel, [hidden_dim], axis=1)
-        query_bias, other_bias = ops.split(bias, [hidden_dim])
-        query = ops.matmul(inputs[:, 0], query_kernel) + query_bias
-        rows = ops.reshape(inputs, (-1, hidden_dim))
-        both = ops.add(ops.matmul(rows, other_kernel), other_bias)
-        both = ops.reshape(both, (-1, ops.shape(inputs)[1], 2 * hidden_dim))
+        query, both = self.qkv.call_split(inputs[:, :1], inputs, inputs.shape[-1])
         key, value = ops.unstack(self._in_heads(both, 2), num=2)
-        return self._in_heads(query[:, None], 1)[0], key, value
+        return self._in_heads(query, 1)[0], key, value
 
     def _in_heads(self, projected, count):
         """(B, S, count·H) to (count, B, N, S, D)."""
@@ -107,4 +135,6 @@ class SelfAttention(keras.layers.Layer):
             "num_heads": self.num_heads,
             "attention_dropout": self.attention_dropout,
             "initializer_range": self.initializer_range,
+            "lora_rank": self.lora_rank,
+            "lora_alpha": self.lora_alpha,
         }

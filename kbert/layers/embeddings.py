@@ -6,6 +6,9 @@ from keras import ops
 from kbert.layers.dropout import Dropout
 from kbert.layers.initializers import truncated_normal
 
+#: Share of the coarse position in a composed one, as published; 0.5 would not tell (i, j) from (j, i).
+_COARSE_SHARE = 0.4
+
 
 @keras.saving.register_keras_serializable(package="kbert")
 class BertEmbeddings(keras.layers.Layer):
@@ -19,11 +22,14 @@ class BertEmbeddings(keras.layers.Layer):
     Args:
         vocab_size: Rows of the token table.
         hidden_dim: Width of every table.
-        max_length: Rows of the position table; no sequence may be longer.
+        max_length: n, rows of the position table.
         num_segments: Rows of the segment table.
         dropout: Probability of dropping.
         layer_norm_epsilon: Added to the variance.
         initializer_range: Standard deviation of the truncated normal that starts the tables.
+        extended_length: Longest sequence, more than n and at most n²; None for n. Position i·n + j is then
+            the j-th of the trained ones, shifted by how far the i-th is from the first; so the first n are
+            as trained, and each of the n² differs from all others.
 
     Call arguments:
         token_ids: int32 (B, S).
@@ -33,10 +39,12 @@ class BertEmbeddings(keras.layers.Layer):
         float32 (B, S, hidden_dim), also under mixed precision.
 
     Raises:
-        ValueError: The sequence is longer than `max_length` (where its length is known beforehand).
+        ValueError: `extended_length` is not in its range, or the sequence is longer than allowed (where its
+            length is known beforehand).
 
     Reference:
-        Devlin et al., 2019, figure 2; google-research/bert, modeling.py, `embedding_postprocessor`.
+        Devlin et al., 2019, figure 2; google-research/bert, modeling.py, `embedding_postprocessor`. Su, 2020,
+        "Hierarchical decomposition of position encodings", https://kexue.fm/archives/7947.
     """
 
     def __init__(
@@ -48,6 +56,7 @@ class BertEmbeddings(keras.layers.Layer):
         dropout: float = 0.1,
         layer_norm_epsilon: float = 1e-12,
         initializer_range: float = 0.02,
+        extended_length: int | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -58,6 +67,12 @@ class BertEmbeddings(keras.layers.Layer):
         self.dropout = dropout
         self.layer_norm_epsilon = layer_norm_epsilon
         self.initializer_range = initializer_range
+        self.extended_length = extended_length
+        if extended_length is not None and not max_length < extended_length <= max_length**2:
+            raise ValueError(
+                f"extended_length={extended_length}; expected more than max_length={max_length} and at most "
+                f"its square, {max_length**2}"
+            )
         self.layer_norm = keras.layers.LayerNormalization(
             epsilon=layer_norm_epsilon, dtype="float32", name="layer_norm"
         )
@@ -81,13 +96,8 @@ class BertEmbeddings(keras.layers.Layer):
 
     def call(self, token_ids, segment_ids=None, training=None):
         length = ops.shape(token_ids)[1]
-        if isinstance(length, int) and length > self.max_length:
-            raise ValueError(
-                f"a sequence of {length} tokens came, but the position table has max_length="
-                f"{self.max_length} rows; truncate the text or load a checkpoint with more positions"
-            )
         tokens = ops.take(self.token_embeddings, token_ids, axis=0)
-        positions = self.position_embeddings[:length]
+        positions = self._positions(length)
         if segment_ids is None:
             segments = self.segment_embeddings[0]
         else:
@@ -97,6 +107,23 @@ class BertEmbeddings(keras.layers.Layer):
             )
         hidden = ops.add(ops.add(tokens, positions), segments)
         return self.dropout_layer(self.layer_norm(hidden), training=training)
+
+    def _positions(self, length):
+        """The vectors of the first positions, float32 (length, hidden_dim)."""
+        trained = self.position_embeddings
+        if isinstance(length, int) and length > (self.extended_length or self.max_length):
+            raise ValueError(
+                f"a sequence of {length} tokens came, but the position table has max_length="
+                f"{self.max_length} rows, and extended_length={self.extended_length}; truncate the text, set "
+                f"extended_length (up to {self.max_length**2}), or load a checkpoint with more positions"
+            )
+        if self.extended_length is None or (isinstance(length, int) and length <= self.max_length):
+            return trained[:length]
+        # Su's a·u_i + (1 - a)·u_j with u = (p - a·p_0) / (1 - a), multiplied out.
+        used = (length - 1) // self.max_length + 1
+        coarse = (trained[:used] - trained[:1]) * (_COARSE_SHARE / (1 - _COARSE_SHARE))
+        composed = ops.expand_dims(coarse, 1) + trained
+        return ops.reshape(composed, (-1, self.hidden_dim))[:length]
 
     def get_config(self):
         return {
@@ -108,4 +135,5 @@ class BertEmbeddings(keras.layers.Layer):
             "dropout": self.dropout,
             "layer_norm_epsilon": self.layer_norm_epsilon,
             "initializer_range": self.initializer_range,
+            "extended_length": self.extended_length,
         }

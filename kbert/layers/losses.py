@@ -35,6 +35,82 @@ def correct_sum(labels, logits, weights=None):
     return _weighted(ops.cast(hits, "float32"), weights)
 
 
+def binary_cross_entropy_sum(labels, logits, weights=None):
+    """Weighted sum of -(z·log σ(x) + (1 - z)·log σ(-x)): every value is a yes-or-no question of its own.
+
+    Args:
+        labels: float or int (...), each 0 or 1, or a probability between them.
+        logits: float (...).
+        weights: float (...), or None for 1 everywhere.
+
+    Returns:
+        Two float32 scalars: the sum of the weighted losses, and the sum of the weights.
+    """
+    labels, logits = ops.cast(labels, "float32"), ops.cast(logits, "float32")
+    # log σ(-x) and not log(1 - σ(x)): the latter is log(0) as soon as σ(x) rounds to 1, at x = 17.
+    yes, no = ops.log_sigmoid(logits), ops.log_sigmoid(-logits)
+    return _weighted(-(labels * yes + (1.0 - labels) * no), weights)
+
+
+def binary_correct_sum(labels, logits):
+    """Number of answers on the right side of 0, which is probability 0.5.
+
+    Args:
+        labels: float or int (B, C), 0 or 1.
+        logits: float (B, C).
+
+    Returns:
+        Two float32 scalars: the number of right answers, and that of all, B·C.
+    """
+    return _weighted(ops.cast(_on_the_right_side(labels, logits), "float32"), None)
+
+
+def exact_match_sum(labels, logits):
+    """Number of rows in which all labels are right.
+
+    Args: as for `binary_correct_sum`.
+
+    Returns:
+        Two float32 scalars: the number of such rows, and that of all, B.
+    """
+    return _weighted(ops.cast(ops.all(_on_the_right_side(labels, logits), axis=-1), "float32"), None)
+
+
+def _on_the_right_side(labels, logits):
+    return ops.equal(ops.greater(logits, 0), ops.greater(labels, 0.5))
+
+
+def squared_error_sum(targets, values, weights=None):
+    """Weighted sum of (value - target)².
+
+    Args:
+        targets: float (...).
+        values: float (...), of the same shape: none is broadcast.
+        weights: float (...), or None for 1 everywhere.
+
+    Returns:
+        Two float32 scalars: the sum of the weighted errors, and the sum of the weights.
+    """
+    return _weighted(ops.square(_difference(targets, values)), weights)
+
+
+def absolute_error_sum(targets, values, weights=None):
+    """Weighted sum of |value - target|.
+
+    Args and Returns: as for `squared_error_sum`.
+    """
+    return _weighted(ops.abs(_difference(targets, values)), weights)
+
+
+def _difference(targets, values):
+    # (B) against (B, 1) would broadcast to (B, B), and train without a word.
+    if len(targets.shape) != len(values.shape):
+        raise ValueError(
+            f"targets have the shape {tuple(targets.shape)}, values {tuple(values.shape)}; expected the same"
+        )
+    return ops.cast(values, "float32") - ops.cast(targets, "float32")
+
+
 def _weighted(values, weights):
     weights = ops.ones_like(values) if weights is None else ops.cast(weights, "float32")
     return ops.sum(values * weights), ops.sum(weights)

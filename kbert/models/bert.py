@@ -6,15 +6,18 @@ from keras import ops
 from kbert import features
 from kbert.config import BertConfig
 from kbert.layers import BertEmbeddings, Pooler, TransformerBlock, attention_bias
+from kbert.models.lora import AdaptableModel
 
 
 @keras.saving.register_keras_serializable(package="kbert")
-class Bert(keras.Model):
+class Bert(AdaptableModel):
     """The BERT encoder: embeddings, L Transformer blocks, pooler.
 
     Args:
         config: Sizes and arithmetic of the encoder.
         pooler: Whether to compute `pooled_output`; heads on single tokens do without.
+        remat: Whether training computes what is inside the blocks again for the backward pass, rather than
+            keep it: the same numbers, less memory, more time. No matter of the weights, so not in `config`.
         name: Name of the model, the first part of every weight's path.
 
     Call arguments:
@@ -31,8 +34,8 @@ class Bert(keras.Model):
         compute dtype.
 
     Raises:
-        ValueError: `token_ids` is missing, a sequence is longer than `config.max_length`, or `pooled_only` is
-            asked of an encoder without pooler.
+        ValueError: `token_ids` is missing, a sequence is longer than `config.longest_sequence`, or
+            `pooled_only` is asked of an encoder without pooler.
 
     Example:
         >>> import numpy as np
@@ -44,14 +47,23 @@ class Bert(keras.Model):
         Devlin et al., 2019, "BERT: Pre-training of Deep Bidirectional Transformers", section 3.
     """
 
-    def __init__(self, config: BertConfig, pooler: bool = True, name: str = "bert", **kwargs):
+    def __init__(
+        self,
+        config: BertConfig,
+        pooler: bool = True,
+        remat: bool = False,
+        name: str = "bert",
+        **kwargs,
+    ):
         super().__init__(name=name, **kwargs)
         self.config = config
+        self.remat = remat
         policy = {"dtype": self.dtype_policy}
         self.embeddings = BertEmbeddings(
             vocab_size=config.vocab_size,
             hidden_dim=config.hidden_dim,
             max_length=config.max_length,
+            extended_length=config.extended_length,
             num_segments=config.num_segments,
             dropout=config.dropout,
             layer_norm_epsilon=config.layer_norm_epsilon,
@@ -68,6 +80,7 @@ class Bert(keras.Model):
                 activation=config.activation,
                 layer_norm_epsilon=config.layer_norm_epsilon,
                 initializer_range=config.initializer_range,
+                remat=remat,
                 name=f"layer_{index}",
                 **policy,
             )
@@ -98,15 +111,13 @@ class Bert(keras.Model):
         )
         layer_outputs, maps = [hidden], []
         for index, block in enumerate(self.blocks, start=1):
-            hidden, probabilities = block(
-                hidden,
-                bias,
-                training=training,
-                return_probabilities=True,
-                first_only=pooled_only and index == len(self.blocks),
+            first_only = pooled_only and index == len(self.blocks)
+            results = block(
+                hidden, bias, training=training, return_probabilities=return_layers, first_only=first_only
             )
+            hidden, *probabilities = results if return_layers else (results,)
             layer_outputs.append(hidden)
-            maps.append(probabilities)
+            maps += probabilities
         outputs = {} if self.pooler is None else {features.POOLED_OUTPUT: self.pooler(hidden)}
         if pooled_only:
             return outputs
@@ -119,6 +130,7 @@ class Bert(keras.Model):
         return {
             "config": self.config.to_dict(),
             "pooler": self.pooler is not None,
+            "remat": self.remat,
             "name": self.name,
             "dtype": self.dtype_policy.name,
         }

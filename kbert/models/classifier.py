@@ -1,10 +1,20 @@
-"""`BertClassifier`: one label for a text or a pair of texts."""
+"""`BertClassifier`: one label, several at once, or a number, for a text or a pair of texts."""
 
 import keras
 
 from kbert import features
 from kbert.config import BertConfig
-from kbert.layers import Dropout, TokenDense, correct_sum, cross_entropy_sum
+from kbert.layers import (
+    Dropout,
+    TokenDense,
+    absolute_error_sum,
+    binary_correct_sum,
+    binary_cross_entropy_sum,
+    correct_sum,
+    cross_entropy_sum,
+    exact_match_sum,
+    squared_error_sum,
+)
 from kbert.models.head_model import HeadModel
 
 
@@ -12,9 +22,19 @@ from kbert.models.head_model import HeadModel
 class BertClassifier(HeadModel):
     """BERT with a linear layer on the pooled output.
 
+    The arithmetic is the same for all kinds; the kind says what the scores mean, and so which loss trains
+    them (`objective_of`) and how they are read:
+
+    | kind | classes | the scores become | target |
+    |---|---|---|---|
+    | `"single"`: just one label is right | C >= 2 | softmax(logits) | `label` int32 (B) |
+    | `"multi"`: each label is or is not | C >= 1 | sigmoid(logits) | `labels` float32 (B, C) |
+    | `"regression"`: a number | C = 1 | logits themselves | `score` float32 (B) |
+
     Args:
         config: Sizes and arithmetic of the encoder.
-        num_classes: C, at least 2.
+        num_classes: C.
+        kind: As in the table above.
         name: Name of the model.
 
     Call arguments:
@@ -22,6 +42,9 @@ class BertClassifier(HeadModel):
 
     Returns:
         Dict of `logits`, float32 (B, C), not probabilities.
+
+    Raises:
+        ValueError: There is no such kind, or it has not so many classes.
 
     Example:
         >>> import numpy as np
@@ -33,11 +56,18 @@ class BertClassifier(HeadModel):
         Devlin et al., 2019, section 4.1; google-research/bert, run_classifier.py, `create_model`.
     """
 
-    def __init__(self, config: BertConfig, num_classes: int, name: str = "bert_classifier", **kwargs):
+    def __init__(
+        self,
+        config: BertConfig,
+        num_classes: int,
+        kind: str = "single",
+        name: str = "bert_classifier",
+        **kwargs,
+    ):
         super().__init__(config, pooler=True, name=name, **kwargs)
-        if num_classes < 2:
-            raise ValueError(f"num_classes={num_classes}; a classifier needs at least 2")
+        _check_kind(kind, num_classes)
         self.num_classes = num_classes
+        self.kind = kind
         self.dropout_layer = Dropout(config.dropout, dtype="float32", name="dropout")
         # A handful of columns costs nothing, so the scores are computed in full precision.
         self.classifier = TokenDense(
@@ -48,7 +78,7 @@ class BertClassifier(HeadModel):
         self.classifier.build((None, self.config.hidden_dim))
 
     def head_config(self):
-        return {"num_classes": self.num_classes}
+        return {"num_classes": self.num_classes, "kind": self.kind}
 
     def call(self, inputs, training=None):
         pooled = self.bert(inputs, training=training, pooled_only=True)[features.POOLED_OUTPUT]
@@ -59,7 +89,7 @@ class ClassificationObjective:
     """Cross-entropy and accuracy as (sum, weight) pairs; every row counts 1.
 
     Call arguments:
-        outputs: Of `BertClassifier`.
+        outputs: Of `BertClassifier` of the kind `"single"`.
         targets: Dict of `label` int32 (B).
 
     Returns:
@@ -72,3 +102,70 @@ class ClassificationObjective:
     def __call__(self, outputs: dict, targets: dict) -> dict:
         arguments = (targets[features.LABEL], outputs[features.LOGITS])
         return {"loss": cross_entropy_sum(*arguments), "accuracy": correct_sum(*arguments)}
+
+
+class MultiLabelObjective:
+    """Binary cross-entropy, its mean over rows and labels, as (sum, weight) pairs.
+
+    `accuracy` is the share of rows in which every label is right, the strictest measure; `label_accuracy`
+    is the share of single answers, which is high already when labels are rare and none is given.
+
+    Call arguments:
+        outputs: Of `BertClassifier` of the kind `"multi"`.
+        targets: Dict of `labels` float32 (B, C), each 0 or 1.
+
+    Returns:
+        Dict of `loss`, `accuracy` and `label_accuracy`: pairs of float32 scalars.
+    """
+
+    losses = ("loss",)
+    metrics = ("accuracy", "label_accuracy")
+
+    def __call__(self, outputs: dict, targets: dict) -> dict:
+        arguments = (targets[features.LABELS], outputs[features.LOGITS])
+        return {
+            "loss": binary_cross_entropy_sum(*arguments),
+            "accuracy": exact_match_sum(*arguments),
+            "label_accuracy": binary_correct_sum(*arguments),
+        }
+
+
+class RegressionObjective:
+    """Squared error, and absolute error to watch, as (sum, weight) pairs; every row counts 1.
+
+    Call arguments:
+        outputs: Of `BertClassifier` of the kind `"regression"`.
+        targets: Dict of `score` float32 (B).
+
+    Returns:
+        Dict of `loss` and `absolute_error`: pairs of float32 scalars.
+    """
+
+    losses = ("loss",)
+    metrics = ("absolute_error",)
+
+    def __call__(self, outputs: dict, targets: dict) -> dict:
+        arguments = (targets[features.SCORE], outputs[features.LOGITS][:, 0])
+        return {"loss": squared_error_sum(*arguments), "absolute_error": absolute_error_sum(*arguments)}
+
+
+#: Kind -> (fewest classes, most classes, the objective that trains it).
+_KINDS = {
+    "single": (2, None, ClassificationObjective),
+    "multi": (1, None, MultiLabelObjective),
+    "regression": (1, 1, RegressionObjective),
+}
+
+
+def objective_of(model: BertClassifier):
+    """The objective that trains a classifier of the model's kind, for `kbert.training.fit`."""
+    return _KINDS[model.kind][2]()
+
+
+def _check_kind(kind: str, num_classes: int) -> None:
+    if kind not in _KINDS:
+        raise ValueError(f"kind={kind!r}; expected one of {', '.join(map(repr, _KINDS))}")
+    fewest, most, _ = _KINDS[kind]
+    if num_classes < fewest or (most is not None and num_classes > most):
+        wanted = f"exactly {most}" if fewest == most else f"at least {fewest}"
+        raise ValueError(f"num_classes={num_classes}; a classifier of kind={kind!r} has {wanted}")

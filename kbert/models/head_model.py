@@ -6,10 +6,11 @@ import keras
 
 from kbert.config import BertConfig
 from kbert.models.bert import Bert
+from kbert.models.lora import AdaptableModel
 
 
 @keras.saving.register_keras_serializable(package="kbert")
-class HeadModel(keras.Model):
+class HeadModel(AdaptableModel):
     """A `keras.Model` with the encoder as `bert` and heads on top; the base class of all of kbert's.
 
     A subclass makes its heads in `__init__`, builds them in `build_heads`, names its own constructor
@@ -19,12 +20,13 @@ class HeadModel(keras.Model):
         config: Sizes and arithmetic of the encoder.
         pooler: Whether the heads read `pooled_output`; an encoder without pooler has no weights for it.
         name: Name of the model, the first part of every weight's path.
+        remat: As for `Bert`; models with heads take it as a keyword argument too.
     """
 
-    def __init__(self, config: BertConfig, *, pooler: bool, name: str, **kwargs):
+    def __init__(self, config: BertConfig, *, pooler: bool, name: str, remat: bool = False, **kwargs):
         super().__init__(name=name, **kwargs)
         self.config = config
-        self.bert = Bert(config, pooler=pooler, dtype=self.dtype_policy)
+        self.bert = Bert(config, pooler=pooler, remat=remat, dtype=self.dtype_policy)
 
     def build(self, inputs_shape=None):
         """Creates all weights; their shapes depend on the constructor's arguments alone."""
@@ -39,13 +41,14 @@ class HeadModel(keras.Model):
         raise NotImplementedError
 
     def head_config(self) -> dict[str, Any]:
-        """The constructor's arguments besides `config`, `name` and `dtype`, by name; plain JSON values."""
+        """The constructor's arguments besides those of this class and `dtype`, by name; plain JSON values."""
         return {}
 
     def get_config(self):
         return {
             "config": self.config.to_dict(),
             **self.head_config(),
+            "remat": self.bert.remat,
             "name": self.name,
             "dtype": self.dtype_policy.name,
         }

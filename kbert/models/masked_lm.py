@@ -1,0 +1,118 @@
+"""`BertMaskedLM`: guesses the tokens behind masks, and nothing else."""
+
+import keras
+
+from kbert import features
+from kbert.config import BertConfig
+from kbert.layers import MaskedLanguageModelHead, correct_sum, cross_entropy_sum, gather_positions
+from kbert.models.bert import as_features
+from kbert.models.head_model import HeadModel
+
+
+@keras.saving.register_keras_serializable(package="kbert")
+class BertMaskedLM(HeadModel):
+    """BERT with the masked-language-model head: it fills in blanks, and rates how likely a token is.
+
+    The model for checkpoints that come without next-sentence head, and for pretraining without next
+    sentences. The encoder has no pooler: each score is computed from the vector of its own position. The
+    output matrix is the token embedding table itself, so that training one trains the other.
+
+    Args:
+        config: Sizes and arithmetic of the encoder.
+        head_activation: Of the head, named as in the config; None for the encoder's.
+        head_layer_norm_epsilon: Of the head; None for the encoder's. Keras Hub's head differs from its
+            encoder in both.
+        name: Name of the model.
+
+    Call arguments:
+        inputs: As for `Bert`, and optionally `mask_positions` int32 (B, P). Without it, every position
+            is scored: P = S.
+
+    Returns:
+        Dict of `mlm_logits` float32 (B, P, V), not probabilities, and `sequence_output` float32 (B, S, H).
+
+    Example:
+        >>> import numpy as np
+        >>> model = BertMaskedLM(BertConfig.preset("tiny", vocab_size=100))
+        >>> sentence = {"token_ids": np.array([[1, 4, 7, 2]])}
+        >>> model(sentence)["mlm_logits"].shape
+        TensorShape([1, 4, 100])
+        >>> model({**sentence, "mask_positions": np.array([[2]])})["mlm_logits"].shape
+        TensorShape([1, 1, 100])
+
+    Reference:
+        Devlin et al., 2019, section 3.1, task 1; google-research/bert, run_pretraining.py,
+        `get_masked_lm_output`.
+    """
+
+    def __init__(
+        self,
+        config: BertConfig,
+        head_activation: str | None = None,
+        head_layer_norm_epsilon: float | None = None,
+        name: str = "bert_masked_lm",
+        **kwargs,
+    ):
+        super().__init__(config, pooler=False, name=name, **kwargs)
+        self.head_activation = head_activation
+        self.head_layer_norm_epsilon = head_layer_norm_epsilon
+        epsilon = head_layer_norm_epsilon
+        self.mlm = MaskedLanguageModelHead(
+            config.activation if head_activation is None else head_activation,
+            config.layer_norm_epsilon if epsilon is None else epsilon,
+            config.initializer_range,
+            dtype=self.dtype_policy,
+            name="mlm",
+        )
+
+    def head_config(self):
+        return {
+            "head_activation": self.head_activation,
+            "head_layer_norm_epsilon": self.head_layer_norm_epsilon,
+        }
+
+    def build_heads(self):
+        hidden_dim = self.config.hidden_dim
+        self.mlm.build((None, None, hidden_dim), (self.config.vocab_size, hidden_dim))
+
+    def call(self, inputs, training=None):
+        inputs = as_features(inputs)
+        sequence = self.bert(inputs, training=training)[features.SEQUENCE_OUTPUT]
+        hidden = sequence
+        if features.MASK_POSITIONS in inputs:
+            hidden = gather_positions(sequence, inputs[features.MASK_POSITIONS])
+        table = self.bert.embeddings.token_embeddings
+        return {
+            features.MLM_LOGITS: self.mlm(hidden, table, training=training),
+            features.SEQUENCE_OUTPUT: sequence,
+        }
+
+
+class MaskedLMObjective:
+    """Cross-entropy and accuracy of the masked tokens, as (sum, weight) pairs.
+
+    Each masked token counts once, whatever row or replica it is in. `model.fit` does the same with
+    `SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")` and
+    `mask_weights` for sample weights; the default reduction would divide by the unused slots too.
+
+    Call arguments:
+        outputs: Of `BertMaskedLM`, called with the `mask_positions` that the targets belong to.
+        targets: Dict of `mask_ids` int32 (B, P) and `mask_weights` float32 (B, P).
+
+    Returns:
+        Dict of `loss` and `accuracy`: pairs of float32 scalars.
+
+    Reference:
+        google-research/bert, run_pretraining.py, `get_masked_lm_output` and `metric_fn`.
+    """
+
+    losses = ("loss",)
+    metrics = ("accuracy",)
+
+    def __call__(self, outputs: dict, targets: dict) -> dict:
+        arguments = (
+            targets[features.MASK_IDS],
+            outputs[features.MLM_LOGITS],
+            targets[features.MASK_WEIGHTS],
+        )
+        return {"loss": cross_entropy_sum(*arguments), "accuracy": correct_sum(*arguments)}

@@ -1,0 +1,79 @@
+"""Sums and weights, against NumPy in float64."""
+
+import numpy as np
+import pytest
+from keras import ops
+
+from kbert.layers import (
+    absolute_error_sum,
+    binary_correct_sum,
+    binary_cross_entropy_sum,
+    correct_sum,
+    cross_entropy_sum,
+    exact_match_sum,
+    squared_error_sum,
+)
+
+RNG = np.random.default_rng(17)
+
+
+def test_weighted_cross_entropy_and_hits():
+    logits = RNG.normal(size=(2, 3, 4)).astype("float32")
+    labels, weights = np.array([[0, 3, 1], [2, 2, 0]]), np.array([[1, 0.5, 0], [0, 2, 1]], "float32")
+    probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    nll = -np.log(np.take_along_axis(probabilities, labels[..., None], -1))[..., 0]
+    total, weight = cross_entropy_sum(labels, logits, weights)
+    np.testing.assert_allclose([total, weight], [(nll * weights).sum(), 4.5], rtol=1e-5)
+    hits, count = correct_sum(labels, logits)
+    assert float(hits) == (logits.argmax(-1) == labels).sum() and float(count) == 6
+
+
+def test_binary_cross_entropy_is_that_of_the_probabilities():
+    logits = RNG.normal(0, 3, size=(4, 3)).astype("float32")
+    labels = np.array([[0, 1, 1], [1, 0, 0], [0, 0, 0], [0.25, 1, 0]], "float32")
+    weights = np.array([[1, 1, 0], [2, 1, 1], [0.5, 1, 1], [1, 1, 3]], "float32")
+    p = 1 / (1 + np.exp(-logits.astype("float64")))
+    each = -(labels * np.log(p) + (1 - labels) * np.log(1 - p))
+    np.testing.assert_allclose(binary_cross_entropy_sum(labels, logits), [each.sum(), 12], rtol=1e-5)
+    weighted = binary_cross_entropy_sum(labels, logits, weights)
+    np.testing.assert_allclose(weighted, [(each * weights).sum(), weights.sum()], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "label, logit, expected",
+    [(1, 0.0, np.log(2)), (0, 40.0, 40.0), (1, 40.0, np.exp(-40.0)), (0, -1e4, 0.0), (1, -1e4, 1e4)],
+)
+@pytest.mark.parametrize("label_dtype", ["int32", "float32"])
+def test_binary_cross_entropy_far_from_zero(label, logit, expected, label_dtype):
+    loss, _ = binary_cross_entropy_sum(np.array([label], label_dtype), np.array([logit], "float32"))
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+
+
+def test_binary_cross_entropy_is_computed_in_float32():
+    logits = ops.cast(np.array([3.14159, -2.71828]), "bfloat16")
+    loss, _ = binary_cross_entropy_sum(np.array([1.0, 0.0]), logits)
+    exact = np.log1p(np.exp(-np.asarray(ops.cast(logits, "float32")) * [1, -1])).sum()
+    np.testing.assert_allclose(loss, exact, rtol=1e-6)
+
+
+def test_single_answers_and_whole_rows():
+    logits = np.array([[2, -1, 0.5], [0.1, 3, -4], [-1, -1, -1], [1, 1, 1]], "float32")
+    labels = np.array([[1, 0, 1], [0, 1, 0], [0, 0, 0], [0, 0, 0]], "float32")
+    for dtype in ("float32", "int32"):
+        np.testing.assert_array_equal(binary_correct_sum(labels.astype(dtype), logits), [3 + 2 + 3, 12])
+        np.testing.assert_array_equal(exact_match_sum(labels.astype(dtype), logits), [2, 4])
+
+
+def test_errors_of_numbers():
+    targets, values = np.array([1, -2, 0.5], "float32"), np.array([3, -2.5, 0.5], "float32")
+    weights = np.array([1, 4, 9], "float32")
+    np.testing.assert_allclose(squared_error_sum(targets, values), [4.25, 3])
+    np.testing.assert_allclose(squared_error_sum(targets, values, weights), [5, 14])
+    np.testing.assert_allclose(absolute_error_sum(targets, values), [2.5, 3])
+    np.testing.assert_allclose(absolute_error_sum(targets, values, weights), [4, 14])
+
+
+@pytest.mark.parametrize("error", [squared_error_sum, absolute_error_sum])
+def test_errors_refuse_to_broadcast(error):
+    with pytest.raises(ValueError, match=r"\(3,\).*\(3, 1\)"):
+        error(np.zeros(3, "float32"), np.zeros((3, 1), "float32"))
