@@ -34,10 +34,12 @@ setup(
     # tensorflow-text 2.21.0 does not import. Python 3.10 gets Keras 3.12, the last one made for it.
     install_requires=[
         "absl-py>=2.1,<3",
+        "h5py>=3.11,<4",
         "importlib-resources>=5",  # tensorflow-datasets 4.9.10 imports it and does not ask for it
         "keras>=3.12,<4",
         "keras-nlp>=0.25,<1",
         "numpy>=2,<3",
+        "pyyaml>=6,<7",
         "safetensors>=0.4.5,<1",
         "tensorflow>=2.21,<2.22",
         "tensorflow-datasets>=4.9.7,<5",
@@ -47,6 +49,7 @@ setup(
     extras_require={
         "serve": SERVE,
         "test": TEST,
+        "hub": ["huggingface-hub>=0.26"],
         "bench": ["onnxruntime>=1.20", "torch>=2.6", "transformers>=4.50"],
     },
     classifiers=[

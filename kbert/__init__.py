@@ -18,15 +18,17 @@ if TYPE_CHECKING:
     from kbert.config import BertConfig as BertConfig
     from kbert.errors import InputError as InputError
     from kbert.inference import pipeline as pipeline
+    from kbert.vocab_resizing import resize_vocab as resize_vocab
 
 _PUBLIC = {
     "BertConfig": "kbert.config",
     "InputError": "kbert.errors",
     "load": "kbert.checkpoints",
     "pipeline": "kbert.inference",
+    "resize_vocab": "kbert.vocab_resizing",
 }
 
-__all__ = ["BertConfig", "InputError", "__version__", "load", "pipeline"]
+__all__ = ["BertConfig", "InputError", "__version__", "load", "pipeline", "resize_vocab"]
 
 
 def __getattr__(name: str):

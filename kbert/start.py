@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kbert.checkpoints import find_vocab, read_config, read_lowercase
+from kbert.checkpoints.vocabulary import is_lowercase, warn_of_case
 from kbert.config import BertConfig
 from kbert.errors import InputError
 from kbert.text import Vocab
@@ -31,38 +32,48 @@ def starting_point(
     config: str | None = None,
     vocab: str | None = None,
     lowercase: bool | None = None,
+    num_hidden_layers_used: int | None = None,
 ) -> StartingPoint:
     """Settles what the weights will look like, before any is made or loaded.
 
     Args:
-        init: Folder of a checkpoint; or one of the next two for random weights.
+        init: Folder or name of a checkpoint; or one of the next two for random weights.
         size: Name of a preset, `tiny` to `large`, with as many token embeddings as the vocabulary has.
-        config: Path of a JSON file of `BertConfig`.
+        config: Path of a JSON file: `BertConfig`'s own, Google's or Hugging Face's.
         vocab: Path of a `vocab.txt`; None takes the one in `init`.
-        lowercase: None takes what `init` says, else True.
+        lowercase: None takes what `init` says, else what the vocabulary looks like, else True. One that
+            contradicts the vocabulary is warned of.
+        num_hidden_layers_used: Of `init`, only its first n layers; None for all.
 
     Raises:
         InputError: Not exactly one of `init`, `size` and `config`; no vocabulary; more entries than the
-            embedding table has rows.
+            embedding table has rows; more layers wanted than there are.
     """
     given = [name for name, value in (("init", init), ("size", size), ("config", config)) if value]
     if len(given) != 1:
         came = " and ".join(f"--{name}" for name in given) or "none of them"
         raise InputError(f"give exactly one of --init, --size and --config; {came} came")
-    read = read_config(init) if init else None
     vocab_path = vocab or (find_vocab(init) if init else None)
     if vocab_path is None:
-        raise InputError(f"{init or 'random weights'}: no vocab.txt there; name one with --vocab")
-    entries = len(Vocab.read(vocab_path))
-    if config:
-        settled = BertConfig.from_json(config)
+        raise InputError(
+            f"{init or 'random weights'}: no vocab.txt there; name one with --vocab (tf_scripts/"
+            f"convert_checkpoint.py makes one of a tokenizer.json)"
+        )
+    vocabulary = Vocab.read(vocab_path)
+    entries = len(vocabulary)
+    if size:
+        settled = BertConfig.preset(size, vocab_size=entries)
     else:
-        settled = read or BertConfig.preset(size or "", vocab_size=entries)
+        settled = read_config(init or config or "", num_hidden_layers_used)
     if entries > settled.vocab_size:
         raise InputError(
             f"{vocab_path}: {entries} entries, but the token embedding table has {settled.vocab_size} rows; "
             f"use the vocabulary the model was trained with"
         )
+    if lowercase is not None:
+        warn_of_case(vocab_path, vocabulary.tokens, lowercase)
+    elif init:
+        lowercase = read_lowercase(init)  # which loading warns of
     if lowercase is None:
-        lowercase = read_lowercase(init) if init else None
-    return StartingPoint(settled, Path(vocab_path), True if lowercase is None else lowercase)
+        lowercase = is_lowercase(vocabulary.tokens) is not False
+    return StartingPoint(settled, Path(vocab_path), lowercase)

@@ -86,7 +86,7 @@ def test_commands_run_as_written(tmp_path):
     (tmp_path / "corpus.txt").write_text("\n\n".join(documents), encoding="utf-8")
 
     own_data, pretrain, convert, curl = blocks("bash")
-    (python,) = blocks("python")
+    forms, python = blocks("python")
     shell = Shell(tmp_path)
     try:
         shell.run(pretrain)
@@ -94,7 +94,9 @@ def test_commands_run_as_written(tmp_path):
         shell.run(own_data)
         assert len(shell.output.splitlines()) == 2 and '"label"' in shell.output
         shell.run(convert)
-        assert (tmp_path / "runs/pretrained-hf/model.safetensors").is_file()
+        shutil.copytree(ROOT / "tests/golden/model_garden/encoder", tmp_path / "bert-model-garden")
+        (tmp_path / "forms.py").write_text(forms, encoding="utf-8")
+        shell.command("python forms.py")
         (tmp_path / "example.py").write_text(python, encoding="utf-8")
         shell.command("python example.py")
         assert "'label_id'" in shell.output and "(1, 4, 256)" in shell.output

@@ -22,6 +22,11 @@ KEYS = {
 }
 
 
+#: Field of BertConfig that no other code has and that changes no weight: where it is set, it is written under
+#: its own name, which other code ignores.
+_OWN_FIELD = "extended_length"
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file.
 
@@ -46,6 +51,33 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
     path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def check_keys(
+    path: Path, values: dict[str, Any], supported: dict[str, tuple], of_no_concern: frozenset[str]
+) -> None:
+    """Refuses what a config says and kbert would not do.
+
+    Args:
+        path: Of the config, for errors.
+        values: Key -> value.
+        supported: Key -> the only values with which the form's own code computes what kbert does.
+        of_no_concern: Keys, besides those of `KEYS` and `hidden_act`, that change no number of the model.
+
+    Raises:
+        InputError: A value is not supported, or a key is unknown; the message names it.
+    """
+    for key, expected in supported.items():
+        if key in values and values[key] not in expected:
+            raise InputError(f"{path}: {key}={values[key]!r} is not supported; expected {expected[0]!r}")
+    unknown = sorted(
+        set(values) - {*KEYS.values(), "hidden_act", _OWN_FIELD} - set(supported) - of_no_concern
+    )
+    if unknown:
+        raise InputError(
+            f"{path}: unknown keys {', '.join(unknown)}; they may change what the model computes; "
+            f"remove those that do not"
+        )
+
+
 def config_from(
     path: Path, values: dict[str, Any], activations: dict[str, str], **other_fields: Any
 ) -> BertConfig:
@@ -53,7 +85,7 @@ def config_from(
 
     Args:
         path: Their file, for errors.
-        values: Key -> value; keys of no concern are ignored.
+        values: Key -> value; keys that are not in `KEYS` are ignored (`check_keys` knows them).
         activations: The form's name of an activation -> kbert's.
         **other_fields: Fields of `BertConfig` that the form states differently or implies; a value from
             `KEYS` takes precedence.
@@ -69,7 +101,8 @@ def config_from(
             f"{path}: hidden_act={name!r} is not supported; expected one of {', '.join(activations)}"
         )
     fields = {"activation": activations[name], **other_fields}
-    fields |= {field: values[key] for field, key in KEYS.items() if key in values}
+    keys = {**KEYS, _OWN_FIELD: _OWN_FIELD}
+    fields |= {field: values[key] for field, key in keys.items() if key in values}
     try:
         return BertConfig(**fields)
     except InputError as error:
@@ -77,5 +110,28 @@ def config_from(
 
 
 def config_to(config: BertConfig) -> dict[str, Any]:
-    """Foreign key -> value, of the fields in `KEYS`."""
-    return {key: getattr(config, field) for field, key in KEYS.items()}
+    """Foreign key -> value, of the fields in `KEYS`, and `extended_length` where it is set."""
+    own = {} if config.extended_length is None else {_OWN_FIELD: config.extended_length}
+    return {key: getattr(config, field) for field, key in KEYS.items()} | own
+
+
+def require_one_arithmetic(model, form: str) -> None:
+    """Refuses a masked-token head that computes otherwise than its encoder: the form has one config for both.
+
+    Args:
+        model: Any of kbert's.
+        form: Named in errors.
+
+    Raises:
+        InputError: The head has another activation or epsilon.
+    """
+    head = getattr(model, "mlm", None)
+    if head is None:
+        return
+    of_head = (head.activation, head.layer_norm_epsilon)
+    of_encoder = (model.config.activation, model.config.layer_norm_epsilon)
+    if of_head != of_encoder:
+        raise InputError(
+            f"the masked-token head computes with {of_head}, the encoder with {of_encoder}; {form} has one "
+            f"config for both; write kbert's own form, or Keras Hub's"
+        )

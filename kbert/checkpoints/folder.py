@@ -12,17 +12,42 @@ from kbert.checkpoints.configs import read_json, write_json
 from kbert.checkpoints.names import KBERT, weight_paths
 from kbert.checkpoints.staging import staged
 from kbert.checkpoints.tensors import SafetensorsFile, write_safetensors
+from kbert.checkpoints.tokenizer_files import VOCAB_FILE
 from kbert.config import BertConfig
 from kbert.errors import InputError
-from kbert.models import Bert, BertClassifier, BertPretrainer
+from kbert.models import (
+    Bert,
+    BertClassifier,
+    BertEmbedder,
+    BertMaskedLM,
+    BertMultipleChoice,
+    BertPretrainer,
+    BertSpanFinder,
+    BertTagger,
+    require_merged,
+)
 
 SPEC_FILE = "kbert.json"
-VOCAB_FILE = "vocab.txt"
 _WEIGHTS_FILE = "weights.safetensors"
 _FORMAT = 1
 
 #: Name in `kbert.json` -> class. A new head is one more entry.
-MODELS = {cls.__name__: cls for cls in (Bert, BertPretrainer, BertClassifier)}
+MODELS = {
+    cls.__name__: cls
+    for cls in (
+        Bert,
+        BertPretrainer,
+        BertMaskedLM,
+        BertClassifier,
+        BertTagger,
+        BertSpanFinder,
+        BertMultipleChoice,
+        BertEmbedder,
+    )
+}
+
+#: Constructor arguments that say nothing about the weights, or are kept elsewhere.
+_NOT_OF_THE_HEAD = ("config", "name", "dtype", "remat")
 
 
 def save_folder(
@@ -36,12 +61,15 @@ def save_folder(
     Args:
         folder: Made if missing; of an existing one only the files of this form are replaced.
         model: One of `MODELS`; built here if it is not yet.
-        task: What the weights were trained for: `name`, `labels` in order, `max_length`, `pair`,
+        task: What the weights were trained for: `name`, `labels` (or `tags`) in order, `max_length`, `pair`,
             `lowercase`. None for a bare checkpoint.
         vocab_path: The vocabulary, copied to `vocab.txt`.
+
+    Raises:
+        InputError: The model has LoRA adapters.
     """
-    arguments = model.get_config()
-    head = {key: value for key, value in arguments.items() if key not in ("config", "name", "dtype")}
+    require_merged(model)
+    head = {key: value for key, value in model.get_config().items() if key not in _NOT_OF_THE_HEAD}
     spec = {
         "format": _FORMAT,
         "model": type(model).__name__,
@@ -56,6 +84,11 @@ def save_folder(
         if vocab_path is not None:
             shutil.copyfile(vocab_path, staging / VOCAB_FILE)
         write_json(staging / SPEC_FILE, spec)
+
+
+def recognises(folder: Path) -> bool:
+    """Whether a folder has the file that marks this form."""
+    return (folder / SPEC_FILE).is_file()
 
 
 def read_spec(folder: str | os.PathLike) -> dict[str, Any]:
@@ -98,7 +131,12 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         InputError: A file is missing or damaged.
     """
     spec = read_spec(folder)
-    tensors = SafetensorsFile(folder / _WEIGHTS_FILE)
     return Checkpoint(
-        str(folder / SPEC_FILE), read_config(folder), spec["model"], tensors, KBERT, spec["head"]
+        config_file=str(folder / SPEC_FILE),
+        config=read_config(folder),
+        model=spec["model"],
+        tensors=SafetensorsFile(folder / _WEIGHTS_FILE),
+        table=KBERT,
+        head=spec["head"],
+        task=spec["task"],
     )

@@ -6,11 +6,19 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from kbert.checkpoints.checkpoint import Checkpoint, head_class, num_classes
-from kbert.checkpoints.configs import config_from, config_to, read_json, write_json
-from kbert.checkpoints.names import GOOGLE, stored, weight_paths
+from kbert.checkpoints.checkpoint import Checkpoint, class_with, heads_in, output_size
+from kbert.checkpoints.configs import (
+    check_keys,
+    config_from,
+    config_to,
+    read_json,
+    require_one_arithmetic,
+    write_json,
+)
+from kbert.checkpoints.names import GOOGLE, GOOGLE_IGNORED, foreign_arrays
 from kbert.config import BertConfig
 from kbert.errors import InputError
+from kbert.models import require_merged
 
 CONFIG_FILE = "bert_config.json"
 _PREFIX = "bert_model.ckpt"
@@ -22,12 +30,23 @@ _ACTIVATIONS = {"gelu": "gelu_tanh", "relu": "relu"}
 #: own names, which Google's code ignores and `read_config` reads back.
 _FIXED = {"layer_norm_epsilon": 1e-12}
 
+#: Fields of BertConfig that `write` may add to the file.
+_OWN_KEYS = ("activation", *_FIXED)
+
+#: Google's Chinese and multilingual configs have these, which modeling.py does not read.
+_OF_NO_CONCERN = frozenset(
+    """
+    directionality pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head
+    pooler_type
+    """.split()
+)
+
 #: What TensorFlow raises on a damaged checkpoint; its reader turns some status codes into Python's errors.
 _DAMAGE = (tf.errors.OpError, RuntimeError, ValueError, IndexError)
 
 
 class Tf1Tensors:
-    """The variables of a TF1 checkpoint, as `Tensors`, without the optimizer's and the step counter.
+    """The variables of a TF1 checkpoint, as `Tensors`.
 
     Args:
         folder: Holds `bert_model.ckpt.*`, or another TF1 checkpoint, the latest of which is taken.
@@ -44,6 +63,11 @@ class Tf1Tensors:
             raise InputError(
                 f"{folder}: has {CONFIG_FILE}, but no {_PREFIX}.index; copy all files of the checkpoint"
             )
+        if Path(prefix).parent.resolve() != folder.resolve():
+            raise InputError(
+                f"{folder / 'checkpoint'}: names {prefix}, outside its folder; copy those files there "
+                f"and name them {_PREFIX}.*"
+            )
         self.file = prefix
         try:
             self._reader = tf.train.load_checkpoint(prefix)
@@ -51,11 +75,8 @@ class Tf1Tensors:
             raise self._damaged(error) from error
         shapes = self._reader.get_variable_to_shape_map()
         types = self._reader.get_variable_to_dtype_map()
-        names = [
-            name for name in shapes if not name.endswith(("/adam_m", "/adam_v")) and name != "global_step"
-        ]
-        self.shapes = {name: tuple(shapes[name]) for name in names}
-        self.types = {name: types[name].name for name in names}
+        self.shapes = {name: tuple(shape) for name, shape in shapes.items()}
+        self.types = {name: dtype.name for name, dtype in types.items()}
 
     def read(self, name: str) -> np.ndarray:
         """The array of that name, float32.
@@ -74,31 +95,44 @@ class Tf1Tensors:
         )
 
 
-def read_config(folder: Path) -> BertConfig:
-    """The config in `bert_config.json`.
+def recognises(folder: Path) -> bool:
+    """Whether a folder has the file that marks this form, and not just as a keepsake beside other weights."""
+    if not (folder / CONFIG_FILE).is_file():
+        return False
+    return any(folder.glob("*.index")) or not (folder / "config.json").is_file()
+
+
+def config_in(path: Path) -> BertConfig:
+    """The config in a file of this form, whatever its name.
 
     Raises:
-        InputError: The file is missing or describes what kbert has not.
+        InputError: The file is missing, or describes what kbert has not.
     """
-    path = folder / CONFIG_FILE
     values = read_json(path)
+    check_keys(path, values, {}, _OF_NO_CONCERN | set(_OWN_KEYS))
     # modeling.py's own default where the key is absent; every released config says 2.
     config = config_from(path, values, _ACTIVATIONS, num_segments=16, **_FIXED)
-    own = {field: values[field] for field in ("activation", *_FIXED) if field in values}
-    return config.replace(**own)
+    return config.replace(**{field: values[field] for field in _OWN_KEYS if field in values})
+
+
+def read_config(folder: Path) -> BertConfig:
+    """The config in `bert_config.json`; errors as `config_in`."""
+    return config_in(folder / CONFIG_FILE)
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:
-    """The checkpoint in a folder of this form.
+    """The checkpoint in a folder of this form; its variables say which heads it has.
 
     Raises:
         InputError: A file is missing, damaged or of another model.
     """
     config = read_config(folder)
     tensors = Tf1Tensors(folder)
-    model = head_class(tensors, GOOGLE)
-    head = {"num_classes": num_classes(tensors, "output_bias")} if model == "BertClassifier" else {}
-    return Checkpoint(str(folder / CONFIG_FILE), config, model, tensors, GOOGLE, head)
+    model, head = class_with(heads_in(tensors, GOOGLE)), {}
+    if model == "BertClassifier":
+        count = output_size(tensors, "output_bias")
+        head = {"num_classes": count, "kind": "regression" if count == 1 else "single"}
+    return Checkpoint(str(folder / CONFIG_FILE), config, model, tensors, GOOGLE, head, ignored=GOOGLE_IGNORED)
 
 
 def write(folder: Path, model) -> None:
@@ -106,17 +140,20 @@ def write(folder: Path, model) -> None:
 
     Args:
         folder: Exists.
-        model: A `Bert`, `BertPretrainer` or `BertClassifier`.
+        model: One of kbert's, with heads that Google's code has.
 
     Raises:
-        InputError: Google's code lacks the activation.
+        InputError: Google's code lacks the activation, or a head; or the model has LoRA adapters.
     """
+    require_merged(model)
+    require_one_arithmetic(model, "Google's form")
     config = model.config
     values = {"hidden_act": "relu" if config.activation == "relu" else "gelu", **config_to(config)}
     if config.activation not in ("gelu", *_ACTIVATIONS.values()):
         raise InputError(
             f"activation={config.activation!r} has no name in {CONFIG_FILE}; expected gelu, gelu_tanh or relu"
         )
+    arrays = foreign_arrays(GOOGLE, model, "Google's form")
     own = {"activation": config.activation} if config.activation == "gelu" else {}
     own |= {
         field: getattr(config, field) for field, fixed in _FIXED.items() if getattr(config, field) != fixed
@@ -124,11 +161,6 @@ def write(folder: Path, model) -> None:
     if own:
         logging.warning("%s: kbert reads %s back, Google's own code computes otherwise", folder, own)
     write_json(folder / CONFIG_FILE, values | own)
-
-    arrays = {}
-    for path, weight in weight_paths(model).items():
-        row = stored(GOOGLE, path)
-        arrays |= zip(row.names, row.split(np.asarray(weight, np.float32)), strict=True)
     # The op beneath tf.compat.v1.train.Saver: variables by name, without the object graph of TF2.
     tf.raw_ops.SaveV2(
         prefix=str(folder / _PREFIX),

@@ -1,19 +1,30 @@
-"""Hugging Face's form: `config.json` beside `model.safetensors`."""
+"""Hugging Face's form: `config.json` beside `model.safetensors`, whole or in shards."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from absl import logging
 
-from kbert.checkpoints.checkpoint import Checkpoint, head_class, num_classes
-from kbert.checkpoints.configs import config_from, config_to, read_json, write_json
-from kbert.checkpoints.names import HUGGINGFACE, stored, weight_paths
-from kbert.checkpoints.tensors import SafetensorsFile, write_safetensors
+from kbert.checkpoints import tokenizer_files, vocabulary
+from kbert.checkpoints.checkpoint import HEADS, Checkpoint, class_with, heads_in, output_size
+from kbert.checkpoints.configs import (
+    check_keys,
+    config_from,
+    config_to,
+    read_json,
+    require_one_arithmetic,
+    write_json,
+)
+from kbert.checkpoints.names import HUGGINGFACE, HUGGINGFACE_IGNORED, foreign_arrays, only
+from kbert.checkpoints.tensors import SafetensorsFile, SafetensorsShards, write_safetensors
 from kbert.config import BertConfig
 from kbert.errors import InputError
+from kbert.models import require_merged
 
 CONFIG_FILE = "config.json"
-TOKENIZER_FILE = "tokenizer_config.json"
 _WEIGHTS_FILE = "model.safetensors"
+_INDEX_FILE = "model.safetensors.index.json"
 
 _ACTIVATIONS = {
     "gelu": "gelu",
@@ -25,24 +36,62 @@ _ACTIVATIONS = {
 }
 
 #: Key -> the only values with which transformers computes what kbert does.
-_REQUIRED = {
+_SUPPORTED = {
     "model_type": ("bert",),
     "position_embedding_type": ("absolute", None),
     "is_decoder": (False, None),
+    "is_encoder_decoder": (False, None),
     "add_cross_attention": (False, None),
+    "cross_attention_hidden_size": (None,),
+    "tie_encoder_decoder": (False, None),
+    "pruned_heads": ({}, None),
+    "quantization_config": (None,),
 }
+
+#: Keys that change no number of an encoder: what transformers (versions 2 to 5) keeps there for all models,
+#: for text generation, for its own housekeeping, for training. `chunk_size_feed_forward` trades speed for
+#: memory.
+_OF_NO_CONCERN = frozenset(
+    """
+    layer_norm_eps architectures id2label label2id num_labels problem_type finetuning_task classifier_dropout
+    _name_or_path _attn_implementation_autoset attn_implementation dtype torch_dtype torchscript
+    transformers_version tf_legacy_loss use_bfloat16 use_cache gradient_checkpointing chunk_size_feed_forward
+    output_attentions output_hidden_states output_past output_scores return_dict return_dict_in_generate
+    tie_word_embeddings tokenizer_class task_specific_params language name
+    pad_token_id bos_token_id eos_token_id sep_token_id decoder_start_token_id
+    bad_words_ids begin_suppress_tokens diversity_penalty do_sample early_stopping
+    encoder_no_repeat_ngram_size exponential_decay_length_penalty forced_bos_token_id forced_eos_token_id
+    length_penalty max_length min_length no_repeat_ngram_size num_beam_groups num_beams num_return_sequences
+    prefix remove_invalid_values repetition_penalty suppress_tokens temperature top_k top_p typical_p
+    directionality pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head
+    pooler_type
+    """.split()
+)
 
 #: kbert's class -> the one of transformers that has the same heads.
 _CLASSES = {
     "Bert": "BertModel",
+    "BertEmbedder": "BertModel",
     "BertPretrainer": "BertForPreTraining",
+    "BertMaskedLM": "BertForMaskedLM",
     "BertClassifier": "BertForSequenceClassification",
+    "BertTagger": "BertForTokenClassification",
+    "BertSpanFinder": "BertForQuestionAnswering",
+    "BertMultipleChoice": "BertForMultipleChoice",
 }
 
-#: The masked-language-model class is read too: bert-base-uncased names it, and has both heads.
-_READABLE = {*_CLASSES.values(), "BertForMaskedLM"}
+#: Classes whose name does not settle their heads: bert-base-uncased says BertForMaskedLM, and has both.
+_FAMILY = ("BertModel", "BertForPreTraining", "BertForMaskedLM")
 
-#: Second names of one tensor: the output matrix is the embedding table. Left out where both are equal.
+#: Kind of a classifier -> transformers' name of it.
+_KINDS = {
+    "single": "single_label_classification",
+    "multi": "multi_label_classification",
+    "regression": "regression",
+}
+
+#: Second names of one tensor: the output matrix is the embedding table. Left out where both are equal, and
+#: taken for the first where that is missing.
 _TIED = {
     "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
     "cls.predictions.decoder.bias": "cls.predictions.bias",
@@ -50,37 +99,38 @@ _TIED = {
 
 
 class HuggingFaceTensors:
-    """The tensors of `model.safetensors`, as `Tensors`, under today's names of a model with a head.
+    """The tensors of `model.safetensors`, or of its shards, under today's names of a model with a head.
 
-    Older files say `LayerNorm.gamma` and `.beta`, a bare encoder leaves out `bert.`; position numbers
-    and second copies of tied tensors carry nothing and are left out.
+    Older files say `LayerNorm.gamma` and `.beta`, a bare encoder leaves out `bert.`; second copies of tied
+    tensors carry nothing and are left out.
 
     Args:
-        folder: Holds the file.
+        folder: Holds the files.
 
     Raises:
-        InputError: The file is missing or damaged.
+        InputError: A file is missing or damaged.
     """
 
     def __init__(self, folder: Path):
-        if not (folder / _WEIGHTS_FILE).exists():
+        if (folder / _WEIGHTS_FILE).exists():
+            self._stored = SafetensorsFile(folder / _WEIGHTS_FILE)
+        elif (folder / _INDEX_FILE).exists():
+            self._stored = SafetensorsShards(folder / _INDEX_FILE)
+        else:
             raise _no_weights(folder)
-        self._safetensors = SafetensorsFile(folder / _WEIGHTS_FILE)
-        self.file = self._safetensors.file
-        self._in_file = {
-            _name_today(name): name
-            for name in self._safetensors.shapes
-            if not name.endswith("embeddings.position_ids")
-        }
+        self.file = self._stored.file
+        self._in_file = {_name_today(name): name for name in self._stored.shapes}
         for second, first in _TIED.items():
-            if {first, second} <= set(self._in_file) and np.array_equal(self.read(first), self.read(second)):
+            if second in self._in_file and first not in self._in_file:
+                self._in_file[first] = self._in_file.pop(second)
+            elif second in self._in_file and np.array_equal(self.read(first), self.read(second)):
                 del self._in_file[second]
-        self.shapes = {name: self._safetensors.shapes[there] for name, there in self._in_file.items()}
-        self.types = {name: self._safetensors.types[there] for name, there in self._in_file.items()}
+        self.shapes = {name: self._stored.shapes[there] for name, there in self._in_file.items()}
+        self.types = {name: self._stored.types[there] for name, there in self._in_file.items()}
 
     def read(self, name: str) -> np.ndarray:
         """The array of that name, float32."""
-        return self._safetensors.read(self._in_file[name])
+        return self._stored.read(self._in_file[name])
 
 
 def _name_today(name: str) -> str:
@@ -89,26 +139,36 @@ def _name_today(name: str) -> str:
 
 
 def _no_weights(folder: Path) -> InputError:
-    if (folder / "pytorch_model.bin").exists():
+    pickled = sorted(folder.glob("pytorch_model*.bin"))
+    if pickled:
         return InputError(
-            f"{folder / 'pytorch_model.bin'}: is pickled, which can run any code; load it with transformers "
-            f"and write {_WEIGHTS_FILE}: model.save_pretrained(FOLDER, safe_serialization=True)"
+            f"{pickled[0]}: is pickled, which can run any code; load it with transformers and write "
+            f"{_WEIGHTS_FILE}: model.save_pretrained(FOLDER, safe_serialization=True)"
         )
     return InputError(f"{folder}: has {CONFIG_FILE}, but no {_WEIGHTS_FILE}; copy or download that file too")
 
 
-def read_config(folder: Path) -> BertConfig:
-    """The config in `config.json`.
+def recognises(folder: Path) -> bool:
+    """Whether a folder has the file that marks this form."""
+    return (folder / CONFIG_FILE).is_file()
+
+
+def config_in(path: Path) -> BertConfig:
+    """The config in a file of this form, whatever its name.
 
     Raises:
         InputError: The file is missing or describes what kbert has not, which the message names.
     """
-    path = folder / CONFIG_FILE
     values = read_json(path)
-    for key, supported in _REQUIRED.items():
-        if key in values and values[key] not in supported:
-            raise InputError(f"{path}: {key}={values[key]!r} is not supported; expected {supported[0]!r}")
+    # Another width of the embeddings is ALBERT's and ELECTRA's; some configs of BERT state the same one.
+    supported = {**_SUPPORTED, "embedding_size": (values.get("hidden_size"),)}
+    check_keys(path, values, supported, _OF_NO_CONCERN)
     return config_from(path, values, _ACTIVATIONS, layer_norm_epsilon=values.get("layer_norm_eps", 1e-12))
+
+
+def read_config(folder: Path) -> BertConfig:
+    """The config in `config.json`; errors as `config_in`."""
+    return config_in(folder / CONFIG_FILE)
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:
@@ -117,16 +177,83 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     Raises:
         InputError: A file is missing, damaged or of another model.
     """
-    config = read_config(folder)
-    tensors = HuggingFaceTensors(folder)
-    model = head_class(tensors, HUGGINGFACE)
-    head = {"num_classes": num_classes(tensors, "classifier.bias")} if model == "BertClassifier" else {}
-    named = read_json(folder / CONFIG_FILE).get("architectures") or [_CLASSES[model]]
-    if named[0] not in _READABLE:
-        model = named[0]
-    # Classes that do not use the pooler do not store it either.
-    may_lack = ("bert/pooler/",) if model not in ("BertPretrainer", "BertClassifier") else ()
-    return Checkpoint(str(folder / CONFIG_FILE), config, model, tensors, HUGGINGFACE, head, may_lack)
+    path, config, tensors = folder / CONFIG_FILE, read_config(folder), HuggingFaceTensors(folder)
+    values = read_json(path)
+    model = _class_of((values.get("architectures") or [None])[0], tensors)
+    table = only(HUGGINGFACE, *HEADS.get(model, ("mlm", "nsp", "span")))
+    head = _head_of(path, values, model, tensors)
+    count = _number_of_labels(head)
+    task = _task_of(folder, config, head, _labels(path, values, count)) if count else None
+    return Checkpoint(str(path), config, model, tensors, table, head, HUGGINGFACE_IGNORED, task)
+
+
+def _class_of(named: str | None, tensors: HuggingFaceTensors) -> str:
+    """The class of kbert for a class of transformers; the latter's name where there is none."""
+    of_theirs = {theirs: ours for ours, theirs in reversed(_CLASSES.items())}
+    if named is None or named in _FAMILY:
+        heads = heads_in(tensors, only(HUGGINGFACE, "mlm", "nsp", "span"))
+        if named == "BertForPreTraining":
+            return "BertPretrainer"
+        if named is None and "classifier.weight" in tensors.shapes:
+            # Three classes have such a matrix; those for tokens do without a pooler.
+            return "BertClassifier" if "bert.pooler.dense.weight" in tensors.shapes else "BertTagger"
+        return class_with(heads) if heads else of_theirs[named or "BertModel"]
+    return of_theirs.get(named, named)
+
+
+def _head_of(path: Path, values: dict[str, Any], model: str, tensors: HuggingFaceTensors) -> dict[str, Any]:
+    """The constructor's arguments besides the config."""
+    if model == "BertTagger":
+        return {"num_tags": output_size(tensors, "classifier.bias")}
+    if model != "BertClassifier":
+        return {}
+    count = output_size(tensors, "classifier.bias")
+    named = values.get("problem_type") or _KINDS["regression" if count == 1 else "single"]
+    kinds = {theirs: ours for ours, theirs in _KINDS.items()}
+    if named not in kinds:
+        raise InputError(
+            f"{path}: problem_type={named!r} is not supported; expected one of {', '.join(kinds)}"
+        )
+    return {"num_classes": count, "kind": kinds[named]}
+
+
+def _number_of_labels(head: dict[str, Any]) -> int | None:
+    return head.get("num_classes", head.get("num_tags"))
+
+
+def _made_up_labels(count: int) -> list[str]:
+    """What transformers calls classes without names."""
+    return [f"LABEL_{number}" for number in range(count)]
+
+
+def _labels(path: Path, values: dict[str, Any], count: int) -> list[str]:
+    """The labels in order; those that transformers makes up where a config has none."""
+    if "id2label" not in values:
+        return _made_up_labels(count)
+    labels, expected = values["id2label"], [str(number) for number in range(count)]
+    if not isinstance(labels, dict) or sorted(labels, key=lambda key: (len(key), key)) != expected:
+        raise InputError(
+            f"{path}: id2label={labels!r} does not name the {count} classes of the weights; expected the "
+            f"keys {', '.join(expected)}"
+        )
+    return [str(labels[number]) for number in expected]
+
+
+def _task_of(folder: Path, config: BertConfig, head: dict[str, Any], labels: list[str]) -> dict[str, Any]:
+    lowercase = tokenizer_files.read_lowercase(folder)
+    if lowercase is None:
+        vocab = folder / tokenizer_files.VOCAB_FILE
+        looks = vocabulary.is_lowercase(vocabulary.read_tokens(vocab)) if vocab.is_file() else None
+        lowercase = looks is not False
+    common = {
+        "max_length": tokenizer_files.read_max_length(folder, config.max_length),
+        "lowercase": lowercase,
+    }
+    if "num_tags" in head:
+        return {"name": "tagging", "tags": labels, **common}
+    names = {"single": "classification", "multi": "multi_label", "regression": "regression"}
+    # Whether texts came in pairs is written nowhere.
+    return {"name": names[head["kind"]], "labels": labels, "pair": False, **common}
 
 
 def write(folder: Path, model, labels: list[str] | None = None) -> None:
@@ -134,10 +261,20 @@ def write(folder: Path, model, labels: list[str] | None = None) -> None:
 
     Args:
         folder: Exists.
-        model: A `Bert`, `BertPretrainer` or `BertClassifier`.
-        labels: Of a classifier, in order.
+        model: One of kbert's, with heads that transformers has.
+        labels: Of a classifier, or the tags of a tagger, in order.
+
+    Raises:
+        InputError: transformers has no such head; or the model has LoRA adapters.
     """
+    require_merged(model)
+    require_one_arithmetic(model, "Hugging Face's form")
     config, class_name = model.config, _CLASSES[type(model).__name__]
+    arrays = foreign_arrays(HUGGINGFACE, model, "Hugging Face's form")
+    if class_name == "BertModel":
+        arrays = {name.removeprefix("bert."): array for name, array in arrays.items()}
+        if "pooler.dense.weight" not in arrays:
+            logging.warning("%s: has no pooler; AutoModel will make one at random unless told not to", folder)
     names = {own: theirs for theirs, own in reversed(_ACTIVATIONS.items())}
     values = {
         "architectures": [class_name],
@@ -148,16 +285,12 @@ def write(folder: Path, model, labels: list[str] | None = None) -> None:
         "pad_token_id": 0,
         "position_embedding_type": "absolute",
     }
-    if labels:
+    head = model.get_config()
+    if "kind" in head:
+        values["problem_type"] = _KINDS[head["kind"]]
+    if count := _number_of_labels(head):
+        labels = labels or _made_up_labels(count)
         values["id2label"] = {str(number): label for number, label in enumerate(labels)}
         values["label2id"] = {label: number for number, label in enumerate(labels)}
-    elif class_name == _CLASSES["BertClassifier"]:
-        values["num_labels"] = model.num_classes
     write_json(folder / CONFIG_FILE, values)
-
-    arrays = {}
-    for path, weight in weight_paths(model).items():
-        row = stored(HUGGINGFACE, path)
-        names = row.names if hasattr(model, "bert") else [name.removeprefix("bert.") for name in row.names]
-        arrays |= zip(names, row.split(np.asarray(weight, np.float32)), strict=True)
     write_safetensors(folder / _WEIGHTS_FILE, arrays)

@@ -3,23 +3,37 @@
 import os
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from absl import logging
 
 from kbert.checkpoints import folder as kbert_folder
-from kbert.checkpoints import google, huggingface
-from kbert.checkpoints.checkpoint import fill
+from kbert.checkpoints import (
+    google,
+    huggingface,
+    keras_hub,
+    keras_hub_tokenizer,
+    model_garden,
+    tokenizer_files,
+    vocabulary,
+)
+from kbert.checkpoints.checkpoint import HEADS, Checkpoint
 from kbert.checkpoints.configs import read_json
+from kbert.checkpoints.filling import fill
+from kbert.checkpoints.hub_names import resolve
 from kbert.checkpoints.names import weight_paths
 from kbert.config import BertConfig
 from kbert.errors import InputError
+from kbert.models import Bert
+from kbert.models.blank import blank
 
-#: File that marks a form -> module that reads it, kbert's own first: its folders may hold others' files.
-_FORMS = {
-    kbert_folder.SPEC_FILE: kbert_folder,
-    google.CONFIG_FILE: google,
-    huggingface.CONFIG_FILE: huggingface,
-}
+#: The modules of the forms, in the order in which they are asked whether they recognise a folder: kbert's own
+#: folders may hold others' files, and two pairs of forms have a file of the same name. Each has
+#: `recognises(folder)`, `read_config(folder)` and `open_checkpoint(folder)`.
+_FORMS = (kbert_folder, keras_hub, model_garden, google, huggingface)
+
+#: The files that mark them.
+_MARKS = (kbert_folder.SPEC_FILE, google.CONFIG_FILE, huggingface.CONFIG_FILE)
 
 #: Fields of BertConfig in which an encoder and the checkpoint that fills it must agree. Some of them leave no
 #: trace in any shape, so that a difference would give a working model with wrong numbers.
@@ -35,52 +49,86 @@ _ARITHMETIC = (
     "layer_norm_epsilon",
 )
 
+#: Where a vocabulary lies: in all forms but Keras Hub's, and in that.
+_VOCAB_FILES = (tokenizer_files.VOCAB_FILE, keras_hub_tokenizer.VOCAB_FILE)
 
-def load(path: str | os.PathLike, *, dtype: str | None = None):
-    """The model that a checkpoint holds, with its heads and all its weights.
+#: Keys that only this form has.
+_OF_HUGGING_FACE = {"model_type", "architectures", "layer_norm_eps", "transformers_version"}
+
+
+def load(
+    path: str | os.PathLike,
+    model: type | None = None,
+    *,
+    new_heads: str | None = None,
+    num_hidden_layers_used: int | None = None,
+    dtype: str | None = None,
+    **head: Any,
+):
+    """The model that a checkpoint holds, or another one that starts from it.
+
+    All its weights are used, and all the model's are filled, or there is an error that lists which are not;
+    what a form holds besides weights (optimizer moments, position numbers) is left alone and logged.
 
     Args:
-        path: A folder: a `--model_dir` of kbert, Google's TF1 form, or Hugging Face's.
+        path: A folder: a `--model_dir` of kbert, Google's TF1 form, Hugging Face's, a preset of Keras Hub, or
+            a checkpoint of TensorFlow's Model Garden; or a name, `hf:org/name` or `keras:preset`.
+        model: A class of `kbert.models`; None for the one that the checkpoint holds. With another one, heads
+            of the checkpoint that it has not are left alone.
+        new_heads: `"init"` lets heads that the checkpoint lacks start at random, which is logged; None makes
+            that an error.
+        num_hidden_layers_used: Take only the first n blocks of the checkpoint; None for all.
         dtype: Keras dtype policy, such as `"mixed_bfloat16"`; None for Keras's default.
+        **head: Arguments of the model's constructor, where the checkpoint does not say them, such as
+            `num_tags=9`.
 
     Returns:
-        A built `keras.Model` with `.config`: `BertPretrainer` for checkpoints with pretraining heads,
-        `BertClassifier` for those with a classifier, `Bert` for bare encoders, and for kbert's own folders
-        the class they name.
+        A built `keras.Model` with `.config`. Without `model`, the class in `kbert.models` that has the
+        checkpoint's heads; `Bert` for a bare encoder, without pooler if the checkpoint has none.
 
     Raises:
-        InputError: No form is recognised, a file is missing or damaged, or arrays and model do not match
-            one to one.
+        InputError: No form is recognised, a file is missing or damaged, or arrays, vocabulary and model do
+            not match one to one.
 
     Example:
         >>> import tempfile
         >>> from kbert.checkpoints import save_folder
-        >>> from kbert.models import Bert
+        >>> from kbert.models import Bert, BertTagger
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     save_folder(folder, Bert(BertConfig.preset("tiny", vocab_size=100)))
-        ...     load(folder).config.num_layers
+        ...     tagger = load(folder, BertTagger, new_heads="init", num_tags=9)
+        >>> tagger.config.num_layers
         2
     """
+    if new_heads not in (None, "init"):
+        raise ValueError(f'new_heads={new_heads!r}; expected None or "init"')
     folder, form = _detect(path)
     checkpoint = form.open_checkpoint(folder)
-    _check_vocab(folder, checkpoint.config)
-    if checkpoint.model not in kbert_folder.MODELS:
-        raise InputError(
-            f"{checkpoint.config_file}: names the model {checkpoint.model!r}; kbert has "
-            f"{', '.join(kbert_folder.MODELS)}; its encoder alone can be had by --init, or load_encoder_into"
-        )
+    model_class = model or _class_of(checkpoint)
+    own = model_class.__name__ == checkpoint.model
+    arguments = {**_arguments(checkpoint, model_class.__name__), **head}
+    has_pooler = checkpoint.holds("bert/pooler/dense/kernel")
+    if model_class is Bert:
+        arguments.setdefault("pooler", has_pooler)
+    config = _first_layers(checkpoint.config, num_hidden_layers_used, checkpoint.config_file)
     try:
-        model = kbert_folder.MODELS[checkpoint.model](checkpoint.config, **checkpoint.head, dtype=dtype)
+        built = blank(model_class, config, has_pooler=has_pooler, dtype=dtype, **arguments)
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"{checkpoint.config_file}: head={checkpoint.head} does not fit {checkpoint.model}: {error}"
+            f"{checkpoint.config_file}: head={arguments} does not fit {model_class.__name__}: {error}"
         ) from error
-    model.build()
-    fill(weight_paths(model), checkpoint)
-    return model
+    fill(
+        weight_paths(built),
+        checkpoint,
+        num_layers=config.num_layers,
+        other_heads=not own,
+        new_heads=new_heads == "init",
+        problems=_vocab_problems(folder, checkpoint.config),
+    )
+    return built
 
 
-def load_encoder_into(model, path: str | os.PathLike) -> None:
+def load_encoder_into(model, path: str | os.PathLike, *, num_hidden_layers_used: int | None = None) -> None:
     """Starts the encoder of a model from a checkpoint, whatever heads either of them has.
 
     Heads of the checkpoint are left alone and logged once; the model's own heads keep their values.
@@ -88,17 +136,18 @@ def load_encoder_into(model, path: str | os.PathLike) -> None:
     Args:
         model: A `Bert`, or a model that holds one as its `bert`; built here if it is not yet.
         path: As for `load`.
+        num_hidden_layers_used: As for `load`; the model has that many blocks.
 
     Raises:
         InputError: As for `load`, or the model's config has other sizes or another arithmetic.
     """
     folder, form = _detect(path)
     checkpoint = form.open_checkpoint(folder)
-    _check_vocab(folder, checkpoint.config)
+    config = _first_layers(checkpoint.config, num_hidden_layers_used, checkpoint.config_file)
     differing = [
-        f"{name} {getattr(checkpoint.config, name)!r}, not {getattr(model.config, name)!r}"
+        f"{name} {getattr(config, name)!r}, not {getattr(model.config, name)!r}"
         for name in _ARITHMETIC
-        if getattr(checkpoint.config, name) != getattr(model.config, name)
+        if getattr(config, name) != getattr(model.config, name)
     ]
     if differing:
         raise InputError(
@@ -107,37 +156,84 @@ def load_encoder_into(model, path: str | os.PathLike) -> None:
         )
     model.build()
     encoder = {name: weight for name, weight in weight_paths(model).items() if name.startswith("bert/")}
-    fill(encoder, checkpoint, encoder_only=True)
+    fill(
+        encoder,
+        checkpoint,
+        num_layers=config.num_layers,
+        other_heads=True,
+        new_heads=True,
+        problems=_vocab_problems(folder, checkpoint.config),
+    )
     logging.info("the encoder starts from %s", path)
 
 
-def read_config(path: str | os.PathLike) -> BertConfig:
-    """The config of a checkpoint of any form; no weight is read.
+def read_config(path: str | os.PathLike, num_hidden_layers_used: int | None = None) -> BertConfig:
+    """The config of a checkpoint of any form, or the one in a JSON file; no weight is read.
+
+    Args:
+        path: A folder, as for `load`; or a file: kbert's own JSON of `BertConfig`, Google's
+            `bert_config.json` or Hugging Face's `config.json`. The kind is told by its keys, and where
+            Google's and Hugging Face's are alike, by its name: `"gelu"` means two things there.
+        num_hidden_layers_used: As for `load`.
 
     Raises:
-        InputError: No form is recognised, or the config describes what kbert has not.
+        InputError: No form is recognised, a key is unknown, the config describes what kbert has not, or it
+            has fewer layers than are to be used.
     """
-    folder, form = _detect(path)
-    return form.read_config(folder)
+    return _first_layers(_read_config(path), num_hidden_layers_used, path)
+
+
+def _read_config(path: str | os.PathLike) -> BertConfig:
+    file = resolve(path)
+    if not file.is_file():
+        folder, form = _detect(file)
+        return form.read_config(folder)
+    keys = set(read_json(file))
+    if file.name == kbert_folder.SPEC_FILE:
+        return kbert_folder.read_config(file.parent)
+    if "hidden_size" not in keys:
+        return BertConfig.from_json(file)
+    if file.name == huggingface.CONFIG_FILE or keys & _OF_HUGGING_FACE:
+        return huggingface.config_in(file)
+    return google.config_in(file)
 
 
 def find_vocab(path: str | os.PathLike) -> Path | None:
     """The `vocab.txt` that came with a checkpoint, or None."""
-    vocab = Path(path) / kbert_folder.VOCAB_FILE
-    return vocab if vocab.is_file() else None
+    vocabs = [resolve(path) / name for name in _VOCAB_FILES]
+    return next((vocab for vocab in vocabs if vocab.is_file()), None)
+
+
+def read_tokens(path: str | os.PathLike) -> list[str] | None:
+    """The vocabulary that came with a checkpoint, in `vocab.txt` or in `tokenizer.json`; None without one.
+
+    Raises:
+        InputError: The file is damaged, or holds another kind of vocabulary.
+    """
+    vocab = find_vocab(path)
+    return vocabulary.read_tokens(vocab) if vocab else tokenizer_files.read_fast_tokens(resolve(path))
+
+
+def read_task(path: str | os.PathLike) -> dict[str, Any] | None:
+    """What a checkpoint of any form was trained for, as `save_folder` takes it; None where it says nothing.
+
+    Raises:
+        InputError: As for `load`.
+    """
+    folder, form = _detect(path)
+    return form.open_checkpoint(folder).task
 
 
 def read_lowercase(path: str | os.PathLike) -> bool | None:
     """Whether a checkpoint was trained on lower-cased text; None where its files do not say.
 
-    Kbert's own `task` says it, and Hugging Face's `tokenizer_config.json`; Google's form does not.
+    Kbert's own `task` says it, and the files of a tokenizer; Google's form has none.
     """
     folder, form = _detect(path)
     task = (kbert_folder.read_spec(folder)["task"] or {}) if form is kbert_folder else {}
     if "lowercase" in task:
         return task["lowercase"]
-    tokenizer = folder / huggingface.TOKENIZER_FILE
-    return read_json(tokenizer).get("do_lower_case") if tokenizer.is_file() else None
+    return (keras_hub_tokenizer if form is keras_hub else tokenizer_files).read_lowercase(folder)
 
 
 def _detect(path: str | os.PathLike) -> tuple[Path, ModuleType]:
@@ -146,31 +242,74 @@ def _detect(path: str | os.PathLike) -> tuple[Path, ModuleType]:
     Raises:
         InputError: It is no folder, or holds no file that marks a form.
     """
-    folder = Path(path)
+    folder = resolve(path)
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
-        raise InputError(f"{path}: {what}; expected the folder of a checkpoint, with {' or '.join(_FORMS)}")
-    for marker, form in _FORMS.items():
-        if (folder / marker).is_file():
+        raise InputError(f"{path}: {what}; expected the folder of a checkpoint, with {' or '.join(_MARKS)}")
+    for form in _FORMS:
+        if form.recognises(folder):
             return folder, form
     if any(folder.glob("*.ckpt*.index")):
         raise InputError(
             f"{folder}: has a TensorFlow checkpoint, but no {google.CONFIG_FILE}; copy that file too"
         )
     if any(folder.glob("*.safetensors")):
-        raise InputError(f"{folder}: has safetensors, but no {huggingface.CONFIG_FILE}; copy that file too")
-    raise InputError(f"{folder}: holds none of {', '.join(_FORMS)}; expected the folder of a checkpoint")
+        raise InputError(
+            f"{folder}: has safetensors, but neither {kbert_folder.SPEC_FILE} nor {huggingface.CONFIG_FILE}; "
+            f"copy that file too"
+        )
+    raise InputError(f"{folder}: holds none of {', '.join(_MARKS)}; expected the folder of a checkpoint")
 
 
-def _check_vocab(folder: Path, config: BertConfig) -> None:
-    """Refuses a vocabulary with ids beyond the embedding table: on a GPU they give NaN without a word."""
+def _class_of(checkpoint: Checkpoint) -> type:
+    """The class that a checkpoint holds.
+
+    Raises:
+        InputError: kbert has none of that name.
+    """
+    if checkpoint.model not in kbert_folder.MODELS:
+        raise InputError(
+            f"{checkpoint.config_file}: names the model {checkpoint.model!r}; kbert has "
+            f"{', '.join(kbert_folder.MODELS)}; name one of them to load, or take the encoder alone by "
+            f"--init or load_encoder_into"
+        )
+    return kbert_folder.MODELS[checkpoint.model]
+
+
+def _arguments(checkpoint: Checkpoint, model: str) -> dict[str, Any]:
+    """What a checkpoint says of the arguments of a class: if it is its own, or shares a head with it."""
+    if model == checkpoint.model:
+        return checkpoint.head
+    if set(HEADS.get(model, ())) & set(HEADS.get(checkpoint.model, ())):
+        # Where the class cannot be told how that head computes, its constructor refuses.
+        return {key: value for key, value in checkpoint.head.items() if value is not None}
+    return {}
+
+
+def _first_layers(config: BertConfig, count: int | None, path: str | os.PathLike) -> BertConfig:
+    """The config with so many blocks; None for all.
+
+    Raises:
+        InputError: There are fewer.
+    """
+    if count is None:
+        return config
+    if not 1 <= count <= config.num_layers:
+        raise InputError(
+            f"{path}: num_hidden_layers_used={count}, but it has {config.num_layers} layers; expected 1 to "
+            f"{config.num_layers}"
+        )
+    return config.replace(num_layers=count)
+
+
+def _vocab_problems(folder: Path, config: BertConfig) -> list[str]:
+    """What is wrong with the vocabulary of a checkpoint; that its case is in doubt is only logged."""
     vocab = find_vocab(folder)
     if vocab is None:
-        return
-    with vocab.open("rb") as file:
-        entries = sum(1 for _ in file)
-    if entries > config.vocab_size:
-        raise InputError(
-            f"{vocab}:{config.vocab_size + 1}: has {entries} entries, but the embedding table has "
-            f"vocab_size={config.vocab_size} rows; take the vocabulary that the checkpoint was trained with"
-        )
+        return []
+    tokens = vocabulary.read_tokens(vocab)
+    lowercase = read_lowercase(folder)
+    if lowercase is not None:
+        vocabulary.warn_of_case(vocab, tokens, lowercase)
+    problem = vocabulary.misfit(vocab, tokens, config)
+    return [problem] if problem else []

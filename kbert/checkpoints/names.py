@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kbert.errors import InputError
+
 _BLOCK = re.compile(r"layer_(\d+)")
 
 
@@ -49,7 +51,7 @@ def _turned(*names: str) -> Stored:
     return Stored(names, turned=True)
 
 
-#: google-research/bert, modeling.py, run_pretraining.py and run_classifier.py (TF1 variable names).
+#: google-research/bert, modeling.py, run_pretraining.py, run_classifier.py, run_squad.py (TF1 names).
 GOOGLE = {
     "bert/embeddings/token_embeddings": _as_is("bert/embeddings/word_embeddings"),
     "bert/embeddings/position_embeddings": _as_is("bert/embeddings/position_embeddings"),
@@ -91,9 +93,15 @@ GOOGLE = {
     "nsp/bias": _as_is("cls/seq_relationship/output_bias"),
     "classifier/kernel": _turned("output_weights"),
     "classifier/bias": _as_is("output_bias"),
+    "span/kernel": _turned("cls/squad/output_weights"),
+    "span/bias": _as_is("cls/squad/output_bias"),
 }
 
-#: huggingface/transformers, modeling_bert.py: BertForPreTraining, BertForSequenceClassification.
+#: The optimizer's moments and the step counter, which Google's training checkpoints hold too.
+GOOGLE_IGNORED = ("*/adam_m", "*/adam_v", "global_step")
+
+#: huggingface/transformers, modeling_bert.py. Three heads share a name there, and no class has two of them:
+#: the `classifier` of sequences, of tokens and of choices.
 HUGGINGFACE = {
     "bert/embeddings/token_embeddings": _as_is("bert.embeddings.word_embeddings.weight"),
     "bert/embeddings/position_embeddings": _as_is("bert.embeddings.position_embeddings.weight"),
@@ -135,7 +143,16 @@ HUGGINGFACE = {
     "nsp/bias": _as_is("cls.seq_relationship.bias"),
     "classifier/kernel": _turned("classifier.weight"),
     "classifier/bias": _as_is("classifier.bias"),
+    "tagger/kernel": _turned("classifier.weight"),
+    "tagger/bias": _as_is("classifier.bias"),
+    "choice/kernel": _turned("classifier.weight"),
+    "choice/bias": _as_is("classifier.bias"),
+    "span/kernel": _turned("qa_outputs.weight"),
+    "span/bias": _as_is("qa_outputs.bias"),
 }
+
+#: The numbers 0, 1, 2 ..., which transformers kept among the weights until 2022.
+HUGGINGFACE_IGNORED = ("*embeddings.position_ids",)
 
 #: kbert's own form stores every weight under its own name: a table without rows.
 KBERT: dict[str, Stored] = {}
@@ -160,6 +177,45 @@ def stored(table: dict[str, Stored], path: str) -> Stored:
     block = _BLOCK.search(path)
     row = table[_BLOCK.sub("layer_{n}", path)]
     return Stored(tuple(name.format(n=block[1] if block else "") for name in row.names), row.turned)
+
+
+def part(path: str) -> str:
+    """What the weight at `path` belongs to: the name of a head, `"bert/pooler"`, or `"bert"` for the rest.
+
+    Example:
+        >>> part("mlm/transform/kernel"), part("bert/pooler/dense/bias"), part("bert/layer_0/output/bias")
+        ('mlm', 'bert/pooler', 'bert')
+    """
+    return "bert/pooler" if path.startswith("bert/pooler/") else path.split("/")[0]
+
+
+def only(table: dict[str, Stored], *heads: str) -> dict[str, Stored]:
+    """The rows of a table for the encoder and these heads."""
+    return {path: row for path, row in table.items() if part(path) in ("bert", "bert/pooler", *heads)}
+
+
+def foreign_arrays(table: dict[str, Stored], model, form: str) -> dict[str, np.ndarray]:
+    """Name in a form -> array, float32, of all weights of a built model.
+
+    Args:
+        table: The form's.
+        model: As for `weight_paths`.
+        form: Named in errors.
+
+    Raises:
+        InputError: The form has no place for some weights; the message names their heads.
+    """
+    weights = weight_paths(model)
+    homeless = sorted({part(path) for path in weights if _BLOCK.sub("layer_{n}", path) not in table})
+    if homeless:
+        raise InputError(
+            f"{form} has no place for {', '.join(homeless)}; write kbert's own form, or save model.bert alone"
+        )
+    arrays = {}
+    for path, weight in weights.items():
+        row = stored(table, path)
+        arrays |= zip(row.names, row.split(np.asarray(weight, np.float32)), strict=True)
+    return arrays
 
 
 def weight_paths(model) -> dict:

@@ -6,10 +6,19 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from kbert import BertConfig
-from kbert.models import Bert, BertClassifier, BertPretrainer
+from kbert import BertConfig, models
 
-HEADS = {"Bert": {}, "BertPretrainer": {}, "BertClassifier": {"num_classes": 3}}
+#: Class -> constructor's arguments besides the config; no two numbers of outputs are the same.
+HEADS = {
+    "Bert": {},
+    "BertPretrainer": {},
+    "BertMaskedLM": {},
+    "BertClassifier": {"num_classes": 3},
+    "BertTagger": {"num_tags": 5},
+    "BertSpanFinder": {},
+    "BertMultipleChoice": {},
+    "BertEmbedder": {"pooling": "max"},
+}
 
 
 def tiny_config(**changes):
@@ -26,11 +35,10 @@ def tiny_config(**changes):
 
 @pytest.fixture
 def make_model():
-    """(class name, config changes) -> a built model in which no two numbers are the same."""
+    """(class name, arguments of the head, config changes) -> a built model; no two numbers are the same."""
 
-    def make(name="BertPretrainer", seed=0, **changes):
-        classes = {"Bert": Bert, "BertPretrainer": BertPretrainer, "BertClassifier": BertClassifier}
-        model = classes[name](tiny_config(**changes), **HEADS[name])
+    def make(name="BertPretrainer", head=None, seed=0, **changes):
+        model = getattr(models, name)(tiny_config(**changes), **(HEADS[name] if head is None else head))
         model.build()
         generator = np.random.default_rng(seed)
         for weight in model.weights:
@@ -61,6 +69,16 @@ def edit_json():
         file.write_text(json.dumps({key: value for key, value in values.items() if key not in removed}))
 
     return edit
+
+
+@pytest.fixture
+def inputs():
+    """Two rows of ids with segments; the second has padding."""
+    generator = np.random.default_rng(7)
+    ids = generator.integers(5, 20, (2, 9)).astype("int32")
+    mask = np.ones((2, 9), "int32")
+    mask[1, 6:] = 0
+    return {"token_ids": ids, "segment_ids": (np.arange(9) > 4).astype("int32") * mask, "padding_mask": mask}
 
 
 @pytest.fixture

@@ -1,4 +1,6 @@
 import json
+import logging
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -6,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kbert import InputError, checkpoints
+from kbert.checkpoints import huggingface
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,9 +22,17 @@ def source(make_model, tmp_path):
     return tmp_path / "source"
 
 
-@pytest.mark.parametrize("name", ["Bert", "BertPretrainer", "BertClassifier"])
-@pytest.mark.parametrize("form", ["google", "huggingface", "kbert"])
-def test_every_form_gives_the_same_model_back(make_model, tmp_path, assert_same_weights, name, form):
+CLASSES = ("Bert", "BertPretrainer", "BertMaskedLM", "BertClassifier", "BertSpanFinder")
+
+
+@pytest.mark.parametrize(
+    ("form", "name"),
+    [
+        *((form, name) for form in ("google", "huggingface", "kbert") for name in CLASSES),
+        *((form, name) for form in ("huggingface", "kbert") for name in ("BertTagger", "BertMultipleChoice")),
+    ],
+)
+def test_every_form_gives_the_same_model_back(make_model, tmp_path, assert_same_weights, form, name):
     model = make_model(name, activation="gelu", dropout=0.2)
     checkpoints.save_folder(tmp_path / "source", model)
     checkpoints.convert(tmp_path / "source", tmp_path / "target", form)
@@ -49,6 +60,49 @@ def test_labels_of_a_classifier_travel(make_model, tmp_path):
     assert config["id2label"] == {"0": "a", "1": "b", "2": "ç"}
     checkpoints.convert(tmp_path / "source", tmp_path / "kbert", "kbert")
     assert checkpoints.read_spec(tmp_path / "kbert")["task"] == task
+
+
+def test_a_classifier_from_hugging_face_answers_texts(make_model, tiny_vocab, tmp_path):
+    import kbert
+
+    model = make_model("BertClassifier", vocab_size=120, max_length=30)
+    (tmp_path / "hf").mkdir()
+    huggingface.write(tmp_path / "hf", model, ["no", "ja", "möglich"])
+    shutil.copyfile(tiny_vocab, tmp_path / "hf" / "vocab.txt")
+    checkpoints.convert(tmp_path / "hf", tmp_path / "kbert", "kbert")
+    answer = kbert.pipeline(tmp_path / "kbert")("the film was good")
+    assert answer["label"] in ("no", "ja", "möglich") and answer["probabilities"].keys() == {
+        "no",
+        "ja",
+        "möglich",
+    }
+    checkpoints.convert(tmp_path / "hf", tmp_path / "pairs", "kbert", pair=True)
+    assert kbert.pipeline(tmp_path / "pairs")("the film", "was good")["label"]
+
+
+def test_labels_and_kinds_make_the_round_trip(make_model, tmp_path):
+    model = make_model("BertClassifier", {"num_classes": 2, "kind": "multi"})
+    task = {"name": "multi_label", "labels": ["a", "b"], "pair": False, "max_length": 10, "lowercase": True}
+    checkpoints.save_folder(tmp_path / "a", model, task)
+    checkpoints.convert(tmp_path / "a", tmp_path / "b", "huggingface")
+    checkpoints.convert(tmp_path / "b", tmp_path / "c", "kbert")
+    assert checkpoints.read_task(tmp_path / "c") == task
+    assert checkpoints.load(tmp_path / "c").kind == "multi"
+
+
+def test_labels_that_a_form_cannot_keep_are_said(make_model, tmp_path, caplog):
+    checkpoints.save_folder(tmp_path / "a", make_model("BertClassifier"), {"labels": ["x", "y", "z"]})
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        checkpoints.convert(tmp_path / "a", tmp_path / "b", "google")
+    assert "does not keep the labels x, y, z" in caplog.text
+
+
+def test_a_vocabulary_in_tokenizer_json_alone_is_written_out(make_model, tiny_vocab, tmp_path):
+    checkpoints.save_folder(tmp_path / "a", make_model("Bert", vocab_size=120), None, tiny_vocab)
+    checkpoints.convert(tmp_path / "a", tmp_path / "b", "huggingface")
+    (tmp_path / "b" / "vocab.txt").unlink()
+    checkpoints.convert(tmp_path / "b", tmp_path / "c", "google")
+    assert checkpoints.find_vocab(tmp_path / "c").read_bytes() == tiny_vocab.read_bytes()
 
 
 def test_an_occupied_target_is_refused_and_left_alone(source, tmp_path):

@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from kbert import InputError, checkpoints
+from kbert.checkpoints import google, huggingface
 
 TASK = {
     "name": "classification",
@@ -19,15 +22,16 @@ def vocab(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("name", ["Bert", "BertPretrainer", "BertClassifier"])
+@pytest.mark.parametrize("name", checkpoints.folder.MODELS)
 def test_what_is_saved_is_loaded(make_model, tmp_path, vocab, assert_same_weights, name):
     model = make_model(name, dropout=0.25)
     folder = tmp_path / "new" / "model"
     checkpoints.save_folder(folder, model, TASK, vocab)
     loaded = checkpoints.load(folder)
     assert loaded.config == model.config == checkpoints.read_config(folder)
+    assert loaded.get_config() == model.get_config()
     assert_same_weights(loaded, model)
-    assert checkpoints.read_spec(folder)["task"] == TASK
+    assert checkpoints.read_spec(folder)["task"] == checkpoints.read_task(folder) == TASK
     assert checkpoints.read_lowercase(folder) is False
     assert checkpoints.find_vocab(folder).read_bytes() == vocab.read_bytes()
     assert sorted(file.name for file in folder.iterdir()) == [
@@ -82,13 +86,60 @@ def test_saving_again_replaces_the_model_and_keeps_other_files(make_model, tmp_p
     assert_same_weights(checkpoints.load(folder), model)
 
 
+def test_a_crf_and_its_constraints_are_kept(make_model, tmp_path, assert_same_weights):
+    from kbert.layers import allowed_transitions
+
+    tags = ["O", "B-X", "I-X"]
+    head = {"num_tags": 3, "crf": True, "constraints": allowed_transitions(tags, "BIO")}
+    model = make_model("BertTagger", head)
+    checkpoints.save_folder(tmp_path / "model", model)
+    loaded = checkpoints.load(tmp_path / "model")
+    assert_same_weights(loaded, model)
+    assert loaded.get_config() == model.get_config()
+
+
+def test_how_a_model_is_trained_is_no_part_of_it(make_model, tmp_path):
+    checkpoints.save_folder(tmp_path / "model", make_model("Bert", {"remat": True}))
+    assert checkpoints.read_spec(tmp_path / "model")["head"] == {"pooler": True}
+    assert checkpoints.load(tmp_path / "model", remat=True).remat is True
+
+
+def test_a_model_with_adapters_is_refused(make_model, tmp_path):
+    model = make_model("BertClassifier")
+    model.enable_lora(2)
+    for write in (checkpoints.save_folder, google.write, huggingface.write):
+        with pytest.raises(InputError, match="LoRA adapters of rank 2; call model.merge_lora"):
+            write(tmp_path / "model", model)
+    model.merge_lora()
+    checkpoints.save_folder(tmp_path / "model", model)
+
+
+def test_a_save_that_is_killed_among_its_moves_leaves_no_mixture(make_model, tmp_path, monkeypatch):
+    folder = tmp_path / "model"
+    checkpoints.save_folder(folder, make_model("Bert"))
+    replace, moves = Path.replace, []
+
+    def killed(file, target):
+        if moves:
+            raise KeyboardInterrupt
+        moves.append(target.name)
+        return replace(file, target)
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.save_folder(folder, make_model("Bert", seed=1))
+    assert moves == ["weights.safetensors"]
+    with pytest.raises(InputError, match="neither kbert.json nor config.json"):
+        checkpoints.load(folder)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"format": 2}, "has format 2"),
         ({"head": None}, "'head' is missing"),
         ({"model": "BertPainter"}, "names the model 'BertPainter'"),
-        ({"head": {"num_classes": 1}}, "needs at least 2"),
+        ({"head": {"num_classes": 1}}, "num_classes=1; a classifier of kind='single' has at least 2"),
         ({"head": {"colour": 1}}, "colour"),
         ({"config": {"hidden": 8}}, "unknown keys hidden"),
         ({"config": {"num_heads": 7}}, "not divisible"),

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from kbert import InputError, checkpoints
-from kbert.checkpoints import google
+from kbert.checkpoints import google, huggingface
 
 
 def write_variables(folder, arrays):
@@ -73,6 +73,96 @@ def test_another_name_than_bert_model_is_found(make_model, tmp_path, assert_same
         file.rename(tmp_path / file.name.replace("bert_model.ckpt", "model.ckpt-9"))
     (tmp_path / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-9"\n')
     assert_same_weights(checkpoints.load(tmp_path), model)
+
+
+@pytest.mark.parametrize(
+    "name", ["Bert", "BertPretrainer", "BertMaskedLM", "BertClassifier", "BertSpanFinder"]
+)
+@pytest.mark.parametrize("slots", [False, True])
+def test_each_head_of_google_s_code_is_written_and_read(
+    make_model, tmp_path, assert_same_weights, caplog, name, slots
+):
+    model = make_model(name, activation="gelu_tanh")
+    google.write(tmp_path, model)
+    if slots:
+        arrays = read_variables(tmp_path)
+        moments = {f"{name}/{slot}": array for name, array in arrays.items() for slot in ("adam_m", "adam_v")}
+        write_variables(tmp_path, arrays | moments | {"global_step": np.int64(7)})
+    with caplog.at_level(logging.INFO, logger="absl"):
+        assert_same_weights(checkpoints.load(tmp_path), model)
+    said = [record.message for record in caplog.records if "left alone" in record.message]
+    if slots:
+        count = len(arrays)
+        assert len(said) == 1 and f"{count} of */adam_m; {count} of */adam_v; 1 of global_step" in said[0]
+    else:
+        assert not said
+
+
+def test_the_squad_head_is_turned_as_in_run_squad(make_model, tmp_path, inputs):
+    """logits = hidden · output_weightsᵀ + output_bias; then start and end are the two rows."""
+    model = make_model("BertSpanFinder", activation="gelu_tanh")
+    google.write(tmp_path, model)
+    arrays = read_variables(tmp_path)
+    weights, bias = arrays["cls/squad/output_weights"], arrays["cls/squad/output_bias"]
+    assert weights.shape == (2, 8)
+    hidden = np.asarray(model.bert(inputs)["sequence_output"])
+    start, end = np.moveaxis(hidden @ weights.T + bias, -1, 0)
+    outputs, real = model(inputs), inputs["padding_mask"].astype(bool)
+    np.testing.assert_allclose(np.asarray(outputs["start_logits"])[real], start[real], atol=1e-4)
+    np.testing.assert_allclose(np.asarray(outputs["end_logits"])[real], end[real], atol=1e-4)
+
+
+def test_one_output_is_a_regression(make_model, tmp_path):
+    google.write(tmp_path, make_model("BertClassifier", {"num_classes": 1, "kind": "regression"}))
+    assert checkpoints.load(tmp_path).kind == "regression"
+
+
+@pytest.mark.parametrize(("name", "part"), [("BertTagger", "tagger"), ("BertMultipleChoice", "choice")])
+def test_heads_that_google_s_code_has_not_are_refused(make_model, tmp_path, name, part):
+    with pytest.raises(InputError, match=f"Google's form has no place for {part}"):
+        google.write(tmp_path, make_model(name))
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_error_lists_all_that_does_not_fit(make_model, tmp_path):
+    google.write(tmp_path, make_model(activation="gelu_tanh"))
+    arrays = read_variables(tmp_path)
+    del arrays["bert/encoder/layer_1/output/dense/bias"]
+    arrays["cls/predictions/output_bias"] = np.zeros(21, "float32")
+    arrays["bert/pooler/dense/kernel"] = np.zeros((8, 8), "int32")
+    arrays["bert/embeddings/colour"] = np.zeros(3, "float32")
+    write_variables(tmp_path, arrays)
+    with pytest.raises(InputError) as caught:
+        checkpoints.load(tmp_path)
+    for finding in (
+        "missing: bert/encoder/layer_1/output/dense/bias",
+        "of another shape: cls/predictions/output_bias [21] instead of [20]",
+        "no floating-point numbers: bert/pooler/dense/kernel int32",
+        "left over: bert/embeddings/colour",
+    ):
+        assert finding in str(caught.value)
+
+
+def test_a_keepsake_beside_hugging_face_s_files_is_no_google_checkpoint(
+    make_model, tmp_path, assert_same_weights
+):
+    model = make_model("Bert")
+    google.write(tmp_path, model)
+    for file in tmp_path.glob("bert_model.ckpt*"):
+        file.unlink()
+    huggingface.write(tmp_path, model)
+    assert_same_weights(checkpoints.load(tmp_path), model)
+
+
+def test_a_checkpoint_elsewhere_is_refused(make_model, tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    google.write(folder, make_model("Bert", activation="gelu_tanh"))
+    for file in folder.glob("bert_model.ckpt.*"):
+        file.rename(tmp_path / file.name)
+    (folder / "checkpoint").write_text('model_checkpoint_path: "../bert_model.ckpt"\n')
+    with pytest.raises(InputError, match="checkpoint: names .*bert_model.ckpt, outside its folder"):
+        checkpoints.load(folder)
 
 
 def test_damage_is_named(make_model, tmp_path):

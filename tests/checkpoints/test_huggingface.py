@@ -1,3 +1,4 @@
+import json
 import logging
 
 import ml_dtypes
@@ -11,11 +12,11 @@ from kbert.checkpoints import huggingface
 
 @pytest.fixture
 def written(make_model, tmp_path):
-    """(class name) -> (model, folder in Hugging Face's form)."""
+    """(class name, arguments of the head) -> (model, folder in Hugging Face's form)."""
 
-    def write(name="BertPretrainer"):
-        model = make_model(name)
-        huggingface.write(tmp_path, model)
+    def write(name="BertPretrainer", head=None, labels=None):
+        model = make_model(name, head)
+        huggingface.write(tmp_path, model, labels)
         return model, tmp_path
 
     return write
@@ -62,6 +63,13 @@ def test_old_names_position_ids_and_tied_copies_are_understood(written, edit_ten
     assert_same_weights(checkpoints.load(folder), model)
 
 
+def test_a_tied_tensor_may_be_stored_under_its_second_name(written, edit_tensors, assert_same_weights):
+    model, folder = written()
+    second = {"cls.predictions.bias": "cls.predictions.decoder.bias"}
+    edit_tensors(folder / "model.safetensors", rename(lambda name: second.get(name, name)))
+    assert_same_weights(checkpoints.load(folder), model)
+
+
 def test_an_output_matrix_that_is_not_the_embedding_table_is_refused(written, edit_tensors):
     _, folder = written()
 
@@ -84,19 +92,13 @@ def test_half_precision_is_read_as_float32(written, edit_tensors, dtype):
         np.testing.assert_array_equal(np.asarray(weight), rounded)
 
 
-def test_a_missing_pooler_of_a_bare_encoder_is_new_and_said(written, edit_tensors, caplog):
-    model, folder = written("Bert")
-    edit_tensors(
-        folder / "model.safetensors",
-        lambda arrays: {name: array for name, array in arrays.items() if not name.startswith("pooler")},
-    )
-    with caplog.at_level(logging.WARNING, logger="absl"):
-        loaded = checkpoints.load(folder)
-    assert "has no bert/pooler; newly initialised" in caplog.text
-    np.testing.assert_array_equal(
-        np.asarray(loaded.embeddings.token_embeddings), np.asarray(model.embeddings.token_embeddings)
-    )
-    assert not np.asarray(loaded.pooler.dense.bias).any()
+@pytest.mark.parametrize("prefix", ["", "bert."])
+def test_a_bare_encoder_without_pooler_has_none_here(written, edit_tensors, assert_same_weights, prefix):
+    model, folder = written("Bert", {"pooler": False})
+    edit_tensors(folder / "model.safetensors", rename((prefix + "{}").format))
+    loaded = checkpoints.load(folder)
+    assert loaded.pooler is None
+    assert_same_weights(loaded, model)
 
 
 @pytest.mark.parametrize("name", ["bert.pooler.dense.bias", "cls.seq_relationship.weight"])
@@ -109,10 +111,11 @@ def test_half_a_part_or_a_part_that_a_head_needs_is_no_missing_pooler(written, e
         checkpoints.load(folder)
 
 
-def test_pickled_weights_are_refused_with_the_remedy(written):
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "pytorch_model-00001-of-00002.bin"])
+def test_pickled_weights_are_refused_with_the_remedy(written, name):
     _, folder = written()
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(InputError, match="pytorch_model.bin: is pickled.*safe_serialization"):
+    (folder / "model.safetensors").rename(folder / name)
+    with pytest.raises(InputError, match=f"{name}: is pickled.*safe_serialization"):
         checkpoints.load(folder)
 
 
@@ -152,30 +155,194 @@ def test_config_is_read_whole(written, make_model, tmp_path):
     assert checkpoints.read_config(tmp_path) == config
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("hidden_act", "tanh"),
-        ("position_embedding_type", "relative_key"),
-        ("is_decoder", True),
-        ("add_cross_attention", True),
-        ("model_type", "roberta"),
-    ],
-)
-def test_what_kbert_has_not_is_refused_by_name(written, edit_json, key, value):
-    _, folder = written()
-    edit_json(folder / "config.json", **{key: value})
-    with pytest.raises(InputError, match=f"config.json: {key}={value!r} is not supported"):
+@pytest.mark.parametrize("name", huggingface._CLASSES)
+def test_each_class_is_written_and_read(written, assert_same_weights, name):
+    model, folder = written(name)
+    loaded = checkpoints.load(folder)
+    if name == "BertEmbedder":  # which is a bare encoder there
+        assert type(loaded).__name__ == "Bert"
+        loaded = checkpoints.load(folder, type(model), **model.head_config())
+    assert_same_weights(loaded, model)
+
+
+@pytest.mark.parametrize("named", [None, "BertForMaskedLM", "BertModel", "BertForPreTraining"])
+def test_the_tensors_tell_the_heads_where_the_name_does_not(written, edit_json, assert_same_weights, named):
+    model, folder = written("BertPretrainer")
+    edit_json(folder / "config.json", architectures=named and [named])
+    assert_same_weights(checkpoints.load(folder), model)
+
+
+@pytest.mark.parametrize("name", ["BertClassifier", "BertTagger", "BertMaskedLM", "BertSpanFinder"])
+def test_a_config_without_a_class_name_is_understood(written, edit_json, assert_same_weights, name):
+    model, folder = written(name)
+    edit_json(folder / "config.json", architectures=None)
+    assert_same_weights(checkpoints.load(folder), model)
+
+
+def test_a_pooler_where_a_head_has_none_is_left_alone_and_said(
+    written, edit_tensors, caplog, assert_same_weights
+):
+    model, folder = written("BertMaskedLM")
+
+    def add_pooler(arrays):
+        arrays["bert.pooler.dense.weight"] = np.ones((8, 8), "float32")
+        arrays["bert.pooler.dense.bias"] = np.ones(8, "float32")
+        arrays["bert.embeddings.position_ids"] = np.arange(10)[None]
+
+    edit_tensors(folder / "model.safetensors", add_pooler)
+    with caplog.at_level(logging.INFO, logger="absl"):
+        assert_same_weights(checkpoints.load(folder), model)
+    assert [record.message.partition("left alone: ")[2] for record in caplog.records] == [
+        "1 of *embeddings.position_ids; bert.pooler.dense.bias, bert.pooler.dense.weight"
+    ]
+
+
+@pytest.mark.parametrize(("kind", "count"), [("single", 3), ("multi", 1), ("multi", 3), ("regression", 1)])
+def test_the_kind_of_a_classifier_is_kept(written, kind, count):
+    _, folder = written("BertClassifier", {"num_classes": count, "kind": kind})
+    loaded = checkpoints.load(folder)
+    assert (loaded.num_classes, loaded.kind) == (count, kind)
+
+
+@pytest.mark.parametrize(("count", "kind"), [(1, "regression"), (2, "single")])
+def test_without_a_problem_type_the_number_of_outputs_tells_the_kind(written, edit_json, count, kind):
+    _, folder = written("BertClassifier", {"num_classes": count, "kind": "multi"})
+    edit_json(folder / "config.json", problem_type=None)
+    assert checkpoints.load(folder).kind == kind
+
+
+def test_an_unknown_problem_type_is_refused(written, edit_json):
+    _, folder = written("BertClassifier")
+    edit_json(folder / "config.json", problem_type="ranking")
+    with pytest.raises(InputError, match="problem_type='ranking' is not supported"):
         checkpoints.load(folder)
 
 
-def test_heads_that_only_look_alike_are_refused_but_lend_their_encoder(written, edit_json, make_model):
+def test_labels_become_a_task(written):
+    labels = [f"l{number}" for number in range(11)]  # in the order of numbers, not of their digits
+    _, folder = written("BertClassifier", {"num_classes": 11}, labels)
+    (folder / "tokenizer_config.json").write_text('{"do_lower_case": false, "model_max_length": 8}')
+    assert checkpoints.read_task(folder) == {
+        "name": "classification",
+        "labels": labels,
+        "pair": False,
+        "max_length": 8,
+        "lowercase": False,
+    }
+
+
+def test_tags_become_a_task(written):
+    _, folder = written("BertTagger", None, ["O", "B-X", "I-X", "B-Y", "I-Y"])
+    task = checkpoints.read_task(folder)
+    assert (task["name"], task["tags"]) == ("tagging", ["O", "B-X", "I-X", "B-Y", "I-Y"])
+    assert (task["max_length"], task["lowercase"]) == (10, True)
+
+
+def test_classes_without_names_are_called_as_transformers_calls_them(written, edit_json):
+    _, folder = written("BertClassifier")
+    edit_json(folder / "config.json", id2label=None)
+    assert checkpoints.read_task(folder)["labels"] == ["LABEL_0", "LABEL_1", "LABEL_2"]
+
+
+@pytest.mark.parametrize("labels", [{"0": "a", "1": "b"}, {"0": "a", "1": "b", "3": "c"}, ["a", "b", "c"]])
+def test_labels_that_do_not_fit_the_weights_are_refused(written, edit_json, labels):
+    _, folder = written("BertClassifier")
+    edit_json(folder / "config.json", id2label=labels)
+    with pytest.raises(InputError, match="id2label=.* does not name the 3 classes"):
+        checkpoints.load(folder)
+
+
+def test_classes_that_kbert_has_not_are_refused_but_lend_their_encoder(written, edit_json, make_model):
     model, folder = written("BertClassifier")
-    edit_json(folder / "config.json", architectures=["BertForTokenClassification"])
-    with pytest.raises(InputError, match="'BertForTokenClassification'"):
+    edit_json(folder / "config.json", architectures=["BertForColouring"])
+    with pytest.raises(InputError, match="'BertForColouring'"):
         checkpoints.load(folder)
     other = make_model("BertPretrainer", seed=1)
     checkpoints.load_encoder_into(other, folder)
     np.testing.assert_array_equal(
         np.asarray(other.bert.pooler.dense.kernel), np.asarray(model.bert.pooler.dense.kernel)
     )
+
+
+def test_a_head_that_computes_otherwise_than_the_encoder_has_no_place(make_model, tmp_path):
+    model = make_model("BertMaskedLM", {"head_layer_norm_epsilon": 1e-5})
+    with pytest.raises(InputError, match="Hugging Face's form has one config for both"):
+        huggingface.write(tmp_path, model)
+
+
+# --- shards ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sharded(written):
+    """-> (model, folder whose tensors are in two files), with the index as a function changes it."""
+
+    def write(change=lambda index: None):
+        model, folder = written()
+        whole = folder / "model.safetensors"
+        arrays = safetensors.numpy.load_file(whole)
+        whole.unlink()
+        names = sorted(arrays)
+        places = {name: f"model-0000{1 + (name > names[9])}-of-00002.safetensors" for name in names}
+        for file in set(places.values()):
+            part = {name: arrays[name] for name in names if places[name] == file}
+            safetensors.numpy.save_file(part, folder / file)
+        index = {"metadata": {"total_size": 1}, "weight_map": places}
+        change(index)
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+        return model, folder
+
+    return write
+
+
+def test_shards_are_read_as_one(sharded, assert_same_weights):
+    model, folder = sharded()
+    assert_same_weights(checkpoints.load(folder), model)
+
+
+def test_a_missing_shard_is_named(sharded):
+    _, folder = sharded()
+    (folder / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(InputError, match="index.json: model-00002-of-00002.safetensors is missing beside it"):
+        checkpoints.load(folder)
+
+
+def test_a_truncated_shard_is_named(sharded):
+    _, folder = sharded()
+    file = folder / "model-00002-of-00002.safetensors"
+    file.write_bytes(file.read_bytes()[:-4])
+    with pytest.raises(InputError, match="model-00002-of-00002.safetensors: is damaged"):
+        checkpoints.load(folder)
+
+
+@pytest.mark.parametrize(
+    "place", ["../secret.safetensors", "/etc/passwd", "a/b.safetensors", "..", "", "a\\b"]
+)
+def test_an_index_that_names_a_file_outside_its_folder_is_refused(sharded, place):
+    def stray(index):
+        index["weight_map"]["cls.predictions.bias"] = place
+
+    _, folder = sharded(stray)
+    # It exists and would be read, if only the path were followed.
+    safetensors.numpy.save_file(
+        {"cls.predictions.bias": np.zeros(20, "float32")}, folder.parent / "secret.safetensors"
+    )
+    with pytest.raises(InputError, match="index.json: names the files .*; expected names of files beside it"):
+        checkpoints.load(folder)
+
+
+@pytest.mark.parametrize("weight_map", [None, [], {"cls.predictions.bias": 1}])
+def test_an_index_that_is_none_is_refused(sharded, weight_map):
+    _, folder = sharded(lambda index: index.update(weight_map=weight_map))
+    with pytest.raises(InputError, match="index.json: has no weight_map"):
+        checkpoints.load(folder)
+
+
+def test_an_index_that_disagrees_with_its_files_is_refused(sharded):
+    def disagree(index):
+        del index["weight_map"]["bert.pooler.dense.bias"]
+        index["weight_map"]["colour"] = "model-00001-of-00002.safetensors"
+
+    _, folder = sharded(disagree)
+    with pytest.raises(InputError, match="index.json: bert.pooler.dense.bias, colour not in the file that"):
+        checkpoints.load(folder)

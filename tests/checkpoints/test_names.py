@@ -1,28 +1,64 @@
 import numpy as np
 import pytest
 
-from kbert.checkpoints.names import GOOGLE, HUGGINGFACE, Stored, stored, weight_paths
+from kbert import InputError
+from kbert.checkpoints.names import (
+    GOOGLE,
+    HUGGINGFACE,
+    Stored,
+    foreign_arrays,
+    only,
+    part,
+    stored,
+    weight_paths,
+)
+
+GOOGLE_CLASSES = (
+    "Bert",
+    "BertPretrainer",
+    "BertMaskedLM",
+    "BertClassifier",
+    "BertSpanFinder",
+    "BertEmbedder",
+)
+TABLES = pytest.mark.parametrize(
+    ("table", "classes"),
+    [(GOOGLE, GOOGLE_CLASSES), (HUGGINGFACE, (*GOOGLE_CLASSES, "BertTagger", "BertMultipleChoice"))],
+    ids=["google", "huggingface"],
+)
 
 
-@pytest.mark.parametrize("table", [GOOGLE, HUGGINGFACE], ids=["google", "huggingface"])
-def test_every_weight_has_its_own_foreign_names(make_model, table):
-    paths = {
-        path
-        for name in ("Bert", "BertPretrainer", "BertClassifier")
-        for path in weight_paths(make_model(name))
-    }
-    names = [name for path in paths for name in stored(table, path).names]
-    assert len(names) == len(set(names))
-    assert not any("{" in name for name in names)
+@TABLES
+def test_every_weight_has_its_own_foreign_names(make_model, table, classes):
+    for name in classes:
+        paths = weight_paths(make_model(name))
+        names = [name for path in paths for name in stored(table, path).names]
+        assert len(names) == len(set(names))
+        assert not any("{" in name for name in names)
 
 
-def test_every_row_of_a_table_is_used(make_model):
+@TABLES
+def test_every_row_of_a_table_is_used(make_model, table, classes):
     paths = {
         path.replace("layer_0", "layer_{n}").replace("layer_1", "layer_{n}")
-        for name in ("BertPretrainer", "BertClassifier")
+        for name in classes
         for path in weight_paths(make_model(name))
     }
-    assert paths == set(GOOGLE) == set(HUGGINGFACE)
+    assert paths == set(table)
+
+
+def test_a_head_without_a_place_in_the_form_is_refused(make_model):
+    tagger = make_model("BertTagger", {"num_tags": 3, "crf": True})
+    with pytest.raises(InputError, match="Theirs has no place for crf;"):
+        foreign_arrays(HUGGINGFACE, tagger, "Theirs")
+    with pytest.raises(InputError, match="has no place for crf, tagger;"):
+        foreign_arrays(GOOGLE, tagger, "Google's form")
+
+
+def test_a_table_is_cut_to_the_heads_of_a_class():
+    rows = only(HUGGINGFACE, "tagger")
+    assert {part(path) for path in rows} == {"bert", "bert/pooler", "tagger"}
+    assert rows["tagger/bias"].names == ("classifier.bias",)
 
 
 def test_encoder_has_the_same_names_alone_and_under_a_head(make_model):

@@ -1,0 +1,153 @@
+"""Hugging Face's files of a tokenizer: `vocab.txt`, `tokenizer_config.json`, `tokenizer.json`."""
+
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+
+from kbert.checkpoints.configs import read_json, write_json
+from kbert.errors import InputError
+
+CONFIG_FILE = "tokenizer_config.json"
+FAST_FILE = "tokenizer.json"
+VOCAB_FILE = "vocab.txt"
+
+_SPECIAL = {
+    "unk_token": "[UNK]",
+    "sep_token": "[SEP]",
+    "pad_token": "[PAD]",
+    "cls_token": "[CLS]",
+    "mask_token": "[MASK]",
+}
+
+#: As in `kbert.text`: a longer word is [UNK].
+_MAX_WORD_CHARS = 200
+
+
+def read_lowercase(folder: Path) -> bool | None:
+    """Whether the tokenizer of a folder lower-cases; None where neither of its files says so.
+
+    Accents and Chinese characters treated otherwise than by kbert are warned of, in one line.
+
+    Raises:
+        InputError: A file is damaged, or says something that is no yes or no.
+    """
+    said, options = None, {}
+    if (folder / CONFIG_FILE).is_file():
+        options = read_json(folder / CONFIG_FILE)
+        said = options.get("do_lower_case")
+    if said is None and (folder / FAST_FILE).is_file():
+        normalizer = read_json(folder / FAST_FILE).get("normalizer") or {}
+        said = normalizer.get("lowercase")
+    if said not in (True, False, None):
+        raise InputError(f"{folder / CONFIG_FILE}: do_lower_case={said!r}; expected true or false")
+    other = {
+        key: options[key]
+        for key, ours in (("strip_accents", said), ("tokenize_chinese_chars", True))
+        if options.get(key) not in (None, ours)
+    }
+    if other:
+        logging.warning("%s: says %s, but kbert splits as Google's BERT does", folder / CONFIG_FILE, other)
+    return said
+
+
+def read_max_length(folder: Path, limit: int) -> int:
+    """Most pieces of a text that the tokenizer of a folder gives, at most `limit`."""
+    path = folder / CONFIG_FILE
+    said = read_json(path).get("model_max_length") if path.is_file() else None
+    # Files without a limit hold 1e30.
+    return min(int(said), limit) if isinstance(said, (int, float)) and said >= 1 else limit
+
+
+def read_fast_tokens(folder: Path) -> list[str] | None:
+    """The vocabulary in `tokenizer.json`, in the order of the ids; None where there is none.
+
+    Raises:
+        InputError: The file is damaged, or of another kind than WordPiece.
+    """
+    path = folder / FAST_FILE
+    if not path.is_file():
+        return None
+    model = read_json(path).get("model")
+    model = model if isinstance(model, dict) else {}
+    ids = model.get("vocab")
+    if not isinstance(ids, dict) or model.get("type") != "WordPiece":
+        raise InputError(f"{path}: holds no WordPiece vocabulary; copy the {VOCAB_FILE} of the model there")
+    if sorted(ids.values()) != list(range(len(ids))):
+        raise InputError(f"{path}: the ids of its vocabulary have gaps; copy or download the file again")
+    return sorted(ids, key=lambda token: ids[token])
+
+
+def write_tokenizer(folder: Path, tokens: list[str], lowercase: bool, max_length: int) -> None:
+    """Writes the three files, with which transformers tokenises as kbert does.
+
+    Args:
+        folder: Exists.
+        tokens: The vocabulary.
+        lowercase: Whether texts are lower-cased, and accents stripped.
+        max_length: Positions of the model.
+    """
+    (folder / VOCAB_FILE).write_text("".join(f"{token}\n" for token in tokens), encoding="utf-8", newline="")
+    options = {
+        "tokenizer_class": "BertTokenizer",
+        "do_lower_case": lowercase,
+        "strip_accents": None,
+        "tokenize_chinese_chars": True,
+        "model_max_length": max_length,
+        **_SPECIAL,
+    }
+    write_json(folder / CONFIG_FILE, options)
+    missing = [token for token in _SPECIAL.values() if token not in tokens]
+    if missing:
+        logging.warning("%s: %s not in the vocabulary; no %s", folder, ", ".join(missing), FAST_FILE)
+        return
+    write_json(folder / FAST_FILE, _fast_tokenizer(tokens, lowercase))
+
+
+def _fast_tokenizer(tokens: list[str], lowercase: bool) -> dict[str, Any]:
+    """The content of `tokenizer.json`.
+
+    Reference:
+        huggingface/tokenizers, `BertNormalizer`, `BertPreTokenizer`, `WordPiece`, `TemplateProcessing`.
+    """
+    ids = {token: number for number, token in enumerate(tokens)}
+    added = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    special = sorted(_SPECIAL.values(), key=lambda token: ids[token])
+
+    def mark(token: str, segment: int) -> dict[str, Any]:
+        return {"SpecialToken": {"id": token, "type_id": segment}}
+
+    def text(name: str, segment: int) -> dict[str, Any]:
+        return {"Sequence": {"id": name, "type_id": segment}}
+
+    single = [mark("[CLS]", 0), text("A", 0), mark("[SEP]", 0)]
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [{"id": ids[token], "content": token, **added} for token in special],
+        "normalizer": {
+            "type": "BertNormalizer",
+            "clean_text": True,
+            "handle_chinese_chars": True,
+            "strip_accents": None,
+            "lowercase": lowercase,
+        },
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": single,
+            "pair": [*single, text("B", 1), mark("[SEP]", 1)],
+            "special_tokens": {
+                token: {"id": token, "ids": [ids[token]], "tokens": [token]} for token in ("[CLS]", "[SEP]")
+            },
+        },
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
+        "model": {
+            "type": "WordPiece",
+            "unk_token": "[UNK]",
+            "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": _MAX_WORD_CHARS,
+            "vocab": ids,
+        },
+    }

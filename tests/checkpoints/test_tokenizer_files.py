@@ -1,0 +1,101 @@
+import json
+import logging
+
+import pytest
+
+from kbert import InputError, checkpoints
+from kbert.checkpoints import tokenizer_files
+from kbert.text import Vocab, WordPieceTokenizer
+
+TEXTS = [
+    "The film was Unplayed, café!",
+    "我们喜欢这部电影。",
+    "niño\tмосква\u00a0STRASSE καλά ❤️",
+    "zzz " + "x" * 150 + " bad",
+    "x" * 201 + "good",
+    "",
+]
+
+
+@pytest.fixture
+def written(tiny_vocab, tmp_path):
+    """(lowercase) -> folder with the three files."""
+
+    def write(lowercase):
+        folder = tmp_path / "written"
+        folder.mkdir()
+        tokenizer_files.write_tokenizer(folder, list(Vocab.read(tiny_vocab).tokens), lowercase, 12)
+        return folder
+
+    return write
+
+
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_the_fast_tokenizer_splits_as_kbert_does(written, tiny_vocab, lowercase):
+    tokenizers = pytest.importorskip("tokenizers")
+    theirs = tokenizers.Tokenizer.from_file(str(written(lowercase) / "tokenizer.json"))
+    ours = WordPieceTokenizer(tiny_vocab, lowercase=lowercase)
+    for text, ids in zip(TEXTS, ours.tokenize(TEXTS).to_list(), strict=True):
+        assert theirs.encode(text, add_special_tokens=False).ids == ids, text
+    pair = theirs.encode("good", "bad film")
+    assert pair.tokens == ["[CLS]", "good", "[SEP]", "bad", "film", "[SEP]"]
+    assert pair.type_ids == [0, 0, 0, 1, 1, 1]
+    assert theirs.encode("a [MASK] play").tokens[2] == "[MASK]"
+
+
+def test_what_is_written_is_read(written, tiny_vocab):
+    folder = written(False)
+    assert (folder / "vocab.txt").read_bytes() == tiny_vocab.read_bytes()
+    assert tokenizer_files.read_lowercase(folder) is False
+    assert tokenizer_files.read_max_length(folder, 99) == 12
+    assert tokenizer_files.read_max_length(folder, 7) == 7
+    (folder / "tokenizer_config.json").unlink()
+    assert tokenizer_files.read_lowercase(folder) is False  # from tokenizer.json
+    (folder / "vocab.txt").unlink()
+    assert checkpoints.loading.read_tokens(folder) == list(Vocab.read(tiny_vocab).tokens)
+
+
+def test_a_vocabulary_without_special_tokens_makes_no_fast_tokenizer(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        tokenizer_files.write_tokenizer(tmp_path, ["[PAD]", "good"], True, 8)
+    assert "[UNK], [SEP], [CLS], [MASK] not in the vocabulary" in caplog.text
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["tokenizer_config.json", "vocab.txt"]
+
+
+def test_a_length_without_bound_is_none(tmp_path):
+    (tmp_path / "tokenizer_config.json").write_text('{"model_max_length": 1e30}')
+    assert tokenizer_files.read_max_length(tmp_path, 48) == 48
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"do_lower_case": True, "strip_accents": False}, "'strip_accents': False"),
+        ({"do_lower_case": True, "tokenize_chinese_chars": False}, "'tokenize_chinese_chars': False"),
+    ],
+)
+def test_another_way_of_splitting_is_warned_of(tmp_path, caplog, options, message):
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(options))
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        assert tokenizer_files.read_lowercase(tmp_path) is True
+    assert message in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"model": {"type": "BPE", "vocab": {"a": 0}}}, "no WordPiece vocabulary"),
+        ({"model": {"type": "WordPiece", "vocab": {"a": 0, "b": 2}}}, "gaps"),
+        ({}, "no WordPiece vocabulary"),
+    ],
+)
+def test_a_foreign_fast_tokenizer_is_refused(tmp_path, content, message):
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=f"tokenizer.json: .*{message}"):
+        tokenizer_files.read_fast_tokens(tmp_path)
+
+
+def test_a_choice_that_is_none_is_refused(tmp_path):
+    (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": "yes"}')
+    with pytest.raises(InputError, match="do_lower_case='yes'; expected true or false"):
+        tokenizer_files.read_lowercase(tmp_path)

@@ -1,0 +1,53 @@
+import logging
+
+import pytest
+
+from kbert import InputError
+from kbert.checkpoints import vocabulary
+
+UNCASED = ["[UNK]", "[CLS]", *(f"word{number}" for number in range(200)), "好", "##ing"]
+CASED = [*UNCASED, *(f"Word{number}" for number in range(60))]
+
+
+def test_tokens_are_read_as_the_tokenizer_reads_them(tmp_path):
+    from kbert.text import Vocab
+
+    path = tmp_path / "vocab.txt"
+    path.write_bytes("\ufeff[PAD]\r\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\u2028\nb".encode())
+    assert vocabulary.read_tokens(path) == list(Vocab.read(path).tokens)
+
+
+def test_what_is_no_text_is_refused(tmp_path):
+    (tmp_path / "vocab.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="vocab.txt: is no vocabulary"):
+        vocabulary.read_tokens(tmp_path / "vocab.txt")
+
+
+@pytest.mark.parametrize(
+    ("tokens", "expected"),
+    [(UNCASED, True), (CASED, False), (["The"] * 50, None), (["好", "1"] * 500, None), ([], None)],
+)
+def test_the_case_shows_in_the_letters(tokens, expected):
+    assert vocabulary.is_lowercase(tokens) is expected
+
+
+def test_a_few_capitals_make_no_cased_vocabulary():
+    assert vocabulary.is_lowercase([*UNCASED, "NBA", "OK"]) is True
+
+
+@pytest.mark.parametrize(
+    ("tokens", "lowercase", "message"),
+    [
+        (CASED, True, "vocab.txt: has many entries with capital letters, but lowercase=True"),
+        (UNCASED, False, "vocab.txt: has next to no capital letter, but lowercase=False"),
+        (CASED, False, None),
+        (UNCASED, True, None),
+        (["The"], True, None),
+    ],
+)
+def test_a_contradiction_is_warned_of_in_one_line(caplog, tokens, lowercase, message):
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        vocabulary.warn_of_case("vocab.txt", tokens, lowercase)
+    assert [record.message[: len(message or "")] for record in caplog.records] == (
+        [message] if message else []
+    )

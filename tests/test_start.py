@@ -1,0 +1,69 @@
+"""Sizes, vocabulary and casing of a run are settled together."""
+
+import json
+import logging
+
+import pytest
+
+from kbert import BertConfig, InputError
+from kbert.checkpoints import save_folder
+from kbert.models import Bert
+from kbert.start import starting_point
+
+
+@pytest.fixture
+def init(tiny_config, tiny_vocab, tmp_path):
+    save_folder(tmp_path / "init", Bert(tiny_config), {"lowercase": False}, tiny_vocab)
+    return str(tmp_path / "init")
+
+
+def vocab_of(tmp_path, *words):
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    path = tmp_path / "words.txt"
+    path.write_text("\n".join([*special, *(f"{word}{n}" for word in words for n in range(120))]) + "\n")
+    return str(path)
+
+
+def test_a_checkpoint_says_all(init, tiny_config):
+    start = starting_point(init=init)
+    assert (start.config, start.vocab_path.parent.name, start.lowercase) == (tiny_config, "init", False)
+    assert starting_point(init=init, num_hidden_layers_used=1).config == tiny_config.replace(num_layers=1)
+    with pytest.raises(InputError, match="num_hidden_layers_used=3, but it has 2 layers"):
+        starting_point(init=init, num_hidden_layers_used=3)
+
+
+def test_a_size_has_as_many_embeddings_as_the_vocabulary(tmp_path):
+    start = starting_point(size="tiny", vocab=vocab_of(tmp_path, "a"))
+    assert start.config == BertConfig.preset("tiny", vocab_size=125)
+
+
+@pytest.mark.parametrize("name", ["mine.json", "config.json", "bert_config.json"])
+def test_a_config_may_be_of_any_kind(tmp_path, name):
+    own = {"vocab_size": 125, "hidden_dim": 8, "num_heads": 2, "activation": "relu"}
+    theirs = {"vocab_size": 125, "hidden_size": 8, "num_attention_heads": 2, "hidden_act": "relu"}
+    theirs["type_vocab_size"] = 2
+    (tmp_path / name).write_text(json.dumps(own if name == "mine.json" else theirs))
+    start = starting_point(config=str(tmp_path / name), vocab=vocab_of(tmp_path, "a"))
+    assert start.config == BertConfig.from_dict(own)
+
+
+@pytest.mark.parametrize(("words", "expected"), [(["word", "Word"], False), (["word"], True), (["好"], True)])
+def test_where_nobody_says_it_the_vocabulary_tells_the_case(tmp_path, words, expected):
+    assert starting_point(size="tiny", vocab=vocab_of(tmp_path, *words)).lowercase is expected
+
+
+def test_a_case_against_the_vocabulary_is_taken_and_warned_of(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        assert starting_point(size="tiny", vocab=vocab_of(tmp_path, "Word"), lowercase=True).lowercase is True
+    assert caplog.text.count("many entries with capital letters, but lowercase=True") == 1
+
+
+def test_what_does_not_go_together_is_refused(init, tmp_path):
+    with pytest.raises(InputError, match="exactly one of --init, --size and --config; none of them came"):
+        starting_point()
+    with pytest.raises(InputError, match="--init and --size came"):
+        starting_point(init=init, size="tiny")
+    with pytest.raises(InputError, match="random weights: no vocab.txt there"):
+        starting_point(size="tiny")
+    with pytest.raises(InputError, match=r"words.txt: 125 entries, but .* has 101 rows"):
+        starting_point(init=init, vocab=vocab_of(tmp_path, "a"))
