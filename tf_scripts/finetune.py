@@ -107,7 +107,7 @@ def main():
     labels, paired = data.label_list(train), train[0].pair is not None
     start = starting_point(init=FLAGS.init, size=FLAGS.size, vocab=FLAGS.vocab, lowercase=FLAGS.lowercase)
     tokenizer = WordPieceTokenizer(start.vocab_path, lowercase=start.lowercase)
-    max_length = min(FLAGS.max_length, start.config.max_length)
+    max_length = min(FLAGS.max_length, start.config.longest_sequence)
     form = {"labels": labels, "paired": paired}
     encoded = data.encode(train, tokenizer, max_length, **form)
     encoded_dev = data.encode(dev, tokenizer, max_length, **form) if dev else None

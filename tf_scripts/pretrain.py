@@ -37,10 +37,10 @@ def _check_records(description, config):
             f"{FLAGS.data_dir}: the records were made with another vocabulary than {FLAGS.vocab}; "
             f"build them again, or name theirs"
         )
-    if description.max_length > config.max_length:
+    if description.max_length > config.longest_sequence:
         raise InputError(
             f"{FLAGS.data_dir}: records of up to {description.max_length} pieces, but the model has "
-            f"{config.max_length} positions; build them with --max_length={config.max_length}"
+            f"{config.longest_sequence} positions; build them with --max_length={config.longest_sequence}"
         )
 
 

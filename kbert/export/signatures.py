@@ -190,7 +190,6 @@ def _check_fit(model, tokenizer, labels, max_length) -> None:
             f"the vocabulary has {len(tokenizer.vocab)} tokens, the embedding table "
             f"{model.config.vocab_size} rows; give the vocabulary that the model was trained with"
         )
-    if not 5 <= max_length <= model.config.max_length:
-        raise InputError(
-            f"max_length={max_length}; expected 5 to {model.config.max_length}, the positions of the model"
-        )
+    longest = model.config.longest_sequence
+    if not 5 <= max_length <= longest:
+        raise InputError(f"max_length={max_length}; expected 5 to {longest}, the positions of the model")

@@ -25,7 +25,7 @@ class TransformerBlock(keras.layers.Layer):
         layer_norm_epsilon: Added to the variance.
         initializer_range: Standard deviation of the truncated normal that starts the matrices.
         remat: Whether training keeps only the inputs, and computes the rest again in the backward pass: a
-            fraction of the memory, for about a third more time, with the same numbers.
+            fraction of the memory, for nearly half as much time again, with the same numbers.
 
     Call arguments:
         inputs: float (B, S, H).

@@ -62,6 +62,12 @@ class AdaptableModel(keras.Model):
             input_signature = [{name: keras.InputSpec(shape=shape, dtype="int32") for name in names}]
         super().export(filepath, format, verbose, input_signature, **kwargs)
 
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        # Outputs without a target, such as hidden states, are no predictions; Keras would ask for one.
+        if isinstance(y, dict):
+            y_pred = {name: output for name, output in y_pred.items() if name in y} or y_pred
+        return super().compute_metrics(x, y, y_pred, sample_weight)
+
     @property
     def lora_rank(self) -> int | None:  # noqa: D102
         encoder = self._encoder()

@@ -137,11 +137,6 @@ class BertTagger(HeadModel):
         total, count = self.negative_log_likelihood(y_pred, tag_ids)
         return total / ops.maximum(count, 1.0)
 
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        # The mask is no prediction, and Keras would want a target for it.
-        logits = {features.LOGITS: y_pred[features.LOGITS]}
-        return super().compute_metrics(x, y, logits, sample_weight)
-
 
 class TaggingObjective:
     """The tagger's loss and its accuracy as (sum, weight) pairs; every word counts 1.
