@@ -74,6 +74,7 @@ class Shell:
             log.close()
 
 
+@pytest.mark.slow
 @pytest.mark.serving
 def test_commands_run_as_written(tmp_path):
     (tmp_path / "tf_scripts").symlink_to(ROOT / "tf_scripts")

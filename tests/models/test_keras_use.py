@@ -202,6 +202,7 @@ def test_the_table_has_every_model():
     assert public == {case.model_class for case in CASES.values()}
 
 
+@pytest.mark.slow
 @each_case
 def test_fit_lowers_the_loss_and_moves_every_weight(name):
     result = used(name)
@@ -215,6 +216,7 @@ def test_fit_lowers_the_loss_and_moves_every_weight(name):
     assert not still
 
 
+@pytest.mark.slow
 @each_case
 def test_predict_and_evaluate_agree_with_a_call(name):
     result = used(name)
@@ -292,6 +294,7 @@ def fresh(tmp_path_factory):
     return {name: dict(np.load(folder / f"{name}.outputs.npz")) for name in CASES}
 
 
+@pytest.mark.slow
 @each_case
 def test_a_fresh_process_loads_the_same_model(name, fresh):
     result = used(name)
@@ -301,6 +304,7 @@ def test_a_fresh_process_loads_the_same_model(name, fresh):
         np.testing.assert_allclose(fresh[name][key], value, rtol=1e-5, atol=1e-5, err_msg=key)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if "mlm_logits" in case.targets])
 def test_a_fresh_process_finds_the_tie_intact(name, fresh):
     assert sum("token_embeddings" in path for path in fresh[name]["paths"]) == 1
@@ -308,6 +312,7 @@ def test_a_fresh_process_finds_the_tie_intact(name, fresh):
     assert change[UNUSED_TOKEN] > 0.1 and np.delete(change, UNUSED_TOKEN).max() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a SavedModel is TensorFlow's")
 @each_case
 def test_the_export_gives_the_same_numbers(name, tmp_path):
