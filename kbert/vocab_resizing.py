@@ -10,7 +10,7 @@ from kbert.checkpoints.names import weight_paths
 from kbert.errors import InputError
 from kbert.models import require_merged
 from kbert.text import Vocab
-from kbert.text.wordpiece import split_words
+from kbert.text.normalization import split_words
 
 #: The weights with one row, or one number, for each token.
 _BY_TOKEN = ("bert/embeddings/token_embeddings", "mlm/bias")

@@ -52,8 +52,6 @@ def convert(source: str | os.PathLike, target: str | os.PathLike, form: str, *, 
     if lowercase is None and tokens:
         lowercase = vocabulary.is_lowercase(tokens)
     labels = task.get("labels") or task.get("tags") if task else None
-    if form != "kbert" and model.config.extended_length:
-        logging.warning("%s: this form keeps the %d trained positions alone", target, model.config.max_length)
     with staged(target) as staging:
         if form == "kbert":
             kbert_folder.save_folder(staging, model, task)

@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 from kbert.errors import InputError
-from kbert.text import Vocab, WordPieceTokenizer
-from kbert.text.wordpiece import split_words
+from kbert.text import Vocab, WordPieceTokenizer, wordpiece
+from kbert.text.normalization import split_words
 from tests.text import reference_tokenizer as reference
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -154,8 +154,10 @@ def test_offsets_count_code_points_of_the_original():
     texts = ["🙂 e\u0301E!", "İ中", "a\u200bb", b"\xffa\xe2b"]
     ids, begins, ends = tokenizer.tokenize_with_offsets(texts)
     assert ids.to_list() == [[1, 5, 6, 11], [7, 10], [8, 9], [8, 9]]
-    assert begins.to_list() == [[0, 2, 4, 5], [0, 1], [0, 2], [0, 1]]
-    assert ends.to_list() == [[1, 3, 5, 6], [1, 2], [1, 3], [1, 2]]
+    # Each sequence that is no UTF-8 counts 1, as in Python's decode("utf-8", "replace").
+    assert begins.to_list() == [[0, 2, 4, 5], [0, 1], [0, 2], [1, 3]]
+    assert ends.to_list() == [[1, 3, 5, 6], [1, 2], [1, 3], [2, 4]]
+    assert tokenizer.count_invalid([*texts, "\ufffd"]).numpy().tolist() == [0, 0, 0, 2, 0]
 
 
 @pytest.mark.parametrize("char", ["a", "é", "ж", "が", "𐐨"])
@@ -166,6 +168,83 @@ def test_the_longest_word_has_200_characters_whatever_their_bytes(char):
     assert ids.to_list() == [[5] + [6] * 199, [UNK], [UNK], [UNK, 5]]
     assert begins.to_list()[1:] == [[0], [0], [0, 202]]
     assert ends.to_list()[1:] == [[201], [900], [201, 203]]
+
+
+def plain_chars():
+    every = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code <= 0xDFFF]
+    plain = tf.strings.regex_full_match(every, wordpiece._PLAIN).numpy()
+    return [char for char, is_plain in zip(every, plain, strict=True) if is_plain]
+
+
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_both_ways_give_the_same_on_every_plain_character(tokenizers, lowercase):
+    tokenizer, tokens = tokenizers[lowercase]
+    chars = plain_chars()
+    assert (
+        len(chars) > 27_000
+        and set("aZ\n 中。，？”…—") < set(chars)
+        and not set("éßＡが\0\u3000") & set(chars)
+    )
+    vocab = Vocab(
+        [*SPECIALS, *dict.fromkeys([*tokens[5:], *chars[3:], "##a", "##B", "##b", "a..b", "[x]", "a b"])]
+    )
+    tokenizer = WordPieceTokenizer(vocab, lowercase)
+    random_chars = random.Random(5)
+    texts = [
+        form.format(char) for form in ("{0}", "a{0}b", "{0}{0}A", " {0} B", "un{0}aff") for char in chars
+    ]
+    texts += [
+        "".join(random_chars.choices(chars[:100] + chars[-99:] + chars[::300], k=30)) for _ in range(3000)
+    ]
+    texts += ["x" * 200, "y" * 201, "z" * 200 + "中" * 3 + "z" * 201 + ",A"]
+    ways = zip(
+        tokenizer._locate_plain(tf.constant(texts)), tokenizer._locate_any(tf.constant(texts)), strict=True
+    )
+    for ours, theirs in ways:
+        tf.debugging.assert_equal(ours.row_splits, theirs.row_splits)
+        tf.debugging.assert_equal(ours.values, theirs.values)
+
+
+def test_batches_of_both_kinds_keep_their_order(tokenizers):
+    tokenizer, _ = tokenizers[True]
+    texts = ["plain one", "Ünplain", "", "中国。", "é", "\0", "plain two", "[SEP]\xa0"]
+    for some in ([], texts[:1], texts[1:2], texts, texts[::-1]):
+        together = [
+            ragged.to_list() for ragged in tokenizer.tokenize_with_offsets(tf.constant(some, tf.string))
+        ]
+        alone = [[r.to_list()[0] for r in tokenizer.tokenize_with_offsets([text])] for text in some]
+        assert (
+            together == [list(column) for column in zip(*alone, strict=True)]
+            or not some
+            and together == [[]] * 3
+        )
+
+
+def test_special_tokens_in_the_text_are_tokens_where_asked_for():
+    words = ["a", "b", "mask", "[", "]", "##b", "sep", "\x06"]
+    texts = [
+        "a[MASK]b [SEP]",
+        "[mask][MASK][MASK]",
+        "[[UNK]é]",
+        "[MAS\x01K]",
+        "\x01\x0e\x0e\x0e\x0e\x0ea[PAD]",
+        "[CLS",
+        "ab",
+    ]
+    for lowercase in (True, False):
+        tokenizer = WordPieceTokenizer(Vocab([*SPECIALS, *words]), lowercase, special_tokens_in_text=True)
+        ids, begins, ends = tokenizer.tokenize_with_offsets(texts)
+        assert ids.to_list() == tokenizer.tokenize(texts).to_list()
+        spelled = [[[*SPECIALS, *words][i] for i in row] for row in ids.to_list()]
+        spans = [list(zip(*pair, strict=True)) for pair in zip(begins.to_list(), ends.to_list(), strict=True)]
+        assert spelled[0] == ["a", "[MASK]", "b", "[SEP]"]
+        assert spans[0] == [(0, 1), (1, 7), (7, 8), (9, 14)]
+        assert spelled[1] == ["[", "mask", "]", "[MASK]", "[MASK]"]
+        assert spans[1] == [(0, 1), (1, 5), (5, 6), (6, 12), (12, 18)]
+        assert spelled[2] == ["[", "[UNK]", "[UNK]", "]"] and spans[2] == [(0, 1), (1, 6), (6, 7), (7, 8)]
+        assert "[MASK]" not in spelled[3] and spans[3][-1] == (6, 7)
+        assert spelled[4] == ["a", "[PAD]"] and spans[4] == [(6, 7), (7, 12)]
+        assert spelled[5] == ["[", "[UNK]"] and spelled[6] == ["a", "##b"]
 
 
 def test_invalid_utf8_is_left_out_as_python_does(tokenizers):

@@ -1,0 +1,70 @@
+"""Raw text to normalized words, inside the graph: the first half of BERT's tokenization."""
+
+import tensorflow as tf
+import tensorflow_text as tf_text
+
+from kbert.text.vocab import SPECIAL_TOKENS
+
+#: White space besides " \t\n\r": category Z of Unicode.
+_WIDE_SPACE = r"[\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000}]"
+#: What vanishes without a trace: categories Cc (but \t\n\r) and Cf, and the replacement character.
+_INVISIBLE = r"[\x{00}-\x{08}\x{0B}\x{0C}\x{0E}-\x{1F}\x{7F}-\x{9F}\p{Cf}\x{FFFD}]"
+_ACCENT = r"\p{Mn}"
+#: A character that is a word by itself: ASCII marks, Unicode punctuation, and Chinese characters.
+_STANDS_ALONE = (
+    r"([!-/:-@\[-`{-~\p{P}"
+    r"\x{4E00}-\x{9FFF}\x{3400}-\x{4DBF}\x{F900}-\x{FAFF}\x{20000}-\x{2A6DF}"
+    r"\x{2A700}-\x{2B73F}\x{2B740}-\x{2B81F}\x{2B820}-\x{2CEAF}\x{2F800}-\x{2FA1F}])"
+)
+
+#: "[MASK]" in the text, taken as a token, becomes as many control characters: one that says which, and
+#: fillers. They pass where letters would be lower-cased and brackets be split off, and no offset moves.
+SPECIAL_WORDS = {token: chr(i) + "\x0e" * (len(token) - 1) for i, token in enumerate(SPECIAL_TOKENS, start=1)}
+_MARKERS = r"[\x{01}-\x{05}\x{0E}]"
+_MARKED = r"([\x{01}-\x{05}]\x{0E}+)"
+_INVISIBLE_BESIDE_MARKERS = _INVISIBLE.replace(r"\x{00}-\x{08}", r"\x{00}\x{06}-\x{08}").replace(
+    r"\x{0E}-\x{1F}", r"\x{0F}-\x{1F}"
+)
+
+
+def mark_special_tokens(texts: tf.Tensor) -> tf.Tensor:
+    """The texts with each literal "[MASK]", "[SEP]" and so on as one of `SPECIAL_WORDS`; string (B).
+
+    Control characters of the text's own, which would vanish later, are replaced by another of them first.
+    """
+    texts = tf.strings.regex_replace(texts, _MARKERS, "\x06")
+    for token, word in SPECIAL_WORDS.items():
+        texts = tf.strings.regex_replace(texts, rf"\[{token[1:-1]}\]", word)
+    return texts
+
+
+def split_words(texts: tf.Tensor, lowercase: bool, marked: bool = False) -> tf.RaggedTensor:
+    r"""Normalized words (Google's `BasicTokenizer`).
+
+    Bytes that are no UTF-8, control and format characters vanish; white space, punctuation and Chinese
+    characters part words, and the latter two are words themselves.
+
+    Args:
+        texts: string (B), UTF-8.
+        lowercase: Whether to lower-case and to strip accents (both, as Google does).
+        marked: Whether the texts come from `mark_special_tokens`; its `SPECIAL_WORDS` are words then.
+
+    Returns:
+        string (B, None), ragged.
+
+    Example:
+        >>> split_words(tf.constant(["Déjà-vu 中国"]), lowercase=True).to_list()
+        [[b'deja', b'-', b'vu', b'\xe4\xb8\xad', b'\xe5\x9b\xbd']]
+    """
+    texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="ignore")
+    texts = tf.strings.regex_replace(texts, _WIDE_SPACE, " ")
+    texts = tf.strings.regex_replace(texts, _INVISIBLE_BESIDE_MARKERS if marked else _INVISIBLE, "")
+    if lowercase:
+        # ASCII goes first because the Unicode op obeys the process's locale: Turkish makes a dotless ı of I.
+        texts = tf.strings.lower(tf.strings.lower(texts), encoding="utf-8")
+        texts = tf.strings.regex_replace(tf_text.normalize_utf8(texts, "NFD"), _ACCENT, "")
+    # Only now, as a decomposition can be punctuation: U+1FEF is a grave accent.
+    texts = tf.strings.regex_replace(texts, _STANDS_ALONE, r" \1 ")
+    if marked:
+        texts = tf.strings.regex_replace(texts, _MARKED, r" \1 ")
+    return tf.strings.split(texts)
