@@ -10,8 +10,15 @@ ROOT = pathlib.Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "kbert/version.py").read_text(encoding="utf-8")).group(1)
 
 SERVE = ["grpcio>=1.75,<2", "grpcio-health-checking>=1.75,<2"]
+# Word segmentation of Chinese, for masks over whole words.
+CHINESE = ["jieba>=0.42.1,<1"]
+# Pictures of curves and lengths; without them runs and reports are the same in numbers.
+PLOTS = ["matplotlib>=3.8,<4"]
 TEST = [
     *SERVE,
+    *CHINESE,
+    *PLOTS,
+    "hypothesis>=6.100,<7",
     # With its own Node.js from PyPI: without the extra, pyright fetches one from elsewhere.
     "pyright[nodejs]>=1.1.400,<2",
     "pytest>=8.4,<10",
@@ -49,8 +56,11 @@ setup(
     extras_require={
         "serve": SERVE,
         "test": TEST,
+        "beam": ["apache-beam>=2.77,<3", "google-crc32c>=1.5,<2"],
+        "bench": ["onnxruntime>=1.20", "tokenizers>=0.21", "torch>=2.6", "transformers>=4.50"],
+        "chinese": CHINESE,
         "hub": ["huggingface-hub>=0.26"],
-        "bench": ["onnxruntime>=1.20", "torch>=2.6", "transformers>=4.50"],
+        "plots": PLOTS,
     },
     classifiers=[
         "Intended Audience :: Developers",

@@ -1,10 +1,11 @@
-"""Batches for fine-tuning: rows of like length together, padded no further than they must."""
+"""Batches of rows of like length, padded no further than they must."""
 
 import numpy as np
 import tensorflow as tf
 
 from kbert import features
 from kbert.data.encoding import EncodedTexts
+from kbert.text.packing import pad
 
 #: Rows are sorted by length within pools of this many batches; larger pools pad less but shuffle less.
 _POOL_BATCHES = 100
@@ -50,22 +51,47 @@ def _bucketed_order(lengths: np.ndarray, batch_size: int, rng: np.random.Generat
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
+def pools_by_length(
+    records: tf.data.Dataset, batch_size: int, pool_batches: int = _POOL_BATCHES
+) -> tf.data.Dataset:
+    """A stream of records, reordered so that each `batch_size` of them in succession are of like length.
+
+    What `training_batches` does with rows in memory, for streams of any size: a pool is sorted, cut into
+    batches, and these stand in the order in which their shortest records came. So shuffle before. There is
+    no randomness of its own.
+
+    Args:
+        records: Dicts of tensors, `token_ids` int32 (length) among them.
+        batch_size: Of the batches that will be made of the result.
+        pool_batches: Batches in a pool; more pad less but shuffle less.
+
+    Returns:
+        Dataset of the same records.
+    """
+
+    def reorder(pool):
+        lengths = pool[features.TOKEN_IDS].row_lengths()
+        order = tf.argsort(lengths, stable=True)
+        whole = tf.size(order) // batch_size * batch_size
+        batches = tf.reshape(order[:whole], [-1, batch_size])
+        batches = tf.gather(batches, tf.argsort(batches[:, 0]))
+        # What is no whole batch ends the stream, where it moves no other.
+        order = tf.concat([tf.reshape(batches, [-1]), order[whole:]], axis=0)
+        return {name: tf.gather(values, order) for name, values in pool.items()}
+
+    def plain(record):
+        # A row of a ragged tensor is called ragged still, though nothing is; `padded_batch` would refuse it.
+        return {name: tf.convert_to_tensor(value) for name, value in record.items()}
+
+    return records.ragged_batch(batch_size * pool_batches).map(reorder).unbatch().map(plain)
+
+
 def _batches(encoded: EncodedTexts, plan: list[np.ndarray]) -> tf.data.Dataset:
     numbers = tf.ragged.constant([rows.tolist() for rows in plan], dtype=tf.int64, row_splits_dtype=tf.int64)
 
     def gather(rows):
-        ids = tf.gather(encoded.token_ids, rows)
-        width = ids.bounding_shape()[1]
-        inputs = {
-            features.TOKEN_IDS: _dense(ids, width),
-            features.SEGMENT_IDS: _dense(tf.gather(encoded.segment_ids, rows), width),
-            features.PADDING_MASK: _dense(tf.ones_like(ids), width),
-        }
+        inputs = pad(tf.gather(encoded.token_ids, rows), tf.gather(encoded.segment_ids, rows), pad_id=0)
         return rows, inputs, {features.LABEL: tf.gather(encoded.labels, rows)}
 
     dataset = tf.data.Dataset.from_tensor_slices(numbers)
     return dataset.map(gather, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
-
-
-def _dense(ragged: tf.RaggedTensor, width: tf.Tensor) -> tf.Tensor:
-    return tf.ensure_shape(ragged.to_tensor(0, shape=tf.stack([-1, width])), [None, None])

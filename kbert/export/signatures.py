@@ -5,6 +5,7 @@ import tensorflow as tf
 from kbert import features
 from kbert.errors import InputError
 from kbert.text import WordPieceTokenizer, pack
+from kbert.text.packing import pad
 
 #: Longer texts are cut before they are tokenized, so that one request cannot keep a server busy for long.
 MAX_TEXT_BYTES = 100_000
@@ -91,15 +92,10 @@ class TextClassifier(tf.Module):
         texts = _checked_texts([text] if text_pair is None else [text, text_pair])
         token_ids, segment_ids, truncated = self._encode(texts)
         num_tokens = tf.cast(token_ids.row_lengths(), tf.int32)
-        width = self._width(num_tokens)
-        shape = tf.stack([-1, width])
-        logits = self._logits(
-            {
-                features.TOKEN_IDS: token_ids.to_tensor(self.tokenizer.vocab.pad_id, shape=shape),
-                features.SEGMENT_IDS: segment_ids.to_tensor(0, shape=shape),
-                features.PADDING_MASK: tf.sequence_mask(num_tokens, width, dtype=tf.int32),
-            }
+        inputs = pad(
+            token_ids, segment_ids, pad_id=self.tokenizer.vocab.pad_id, length=self._width(num_tokens)
         )
+        logits = self._logits(inputs)
         probabilities = tf.nn.softmax(tf.cast(logits, tf.float32))
         label_id = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
         return {

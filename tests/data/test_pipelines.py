@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from kbert.data import Example, encode, evaluation_batches, training_batches
+from kbert.data.pipelines import pools_by_length
 from kbert.errors import InputError
 from kbert.text import WordPieceTokenizer
 
@@ -76,6 +77,32 @@ def test_rows_of_like_length_go_together(tokenizer):
         padded += int(tf.size(inputs["padding_mask"]))
         real += int(tf.reduce_sum(inputs["padding_mask"]))
     assert real == encoded.lengths.sum() and padded < 1.5 * real
+
+
+@pytest.mark.parametrize("count, pool_batches", [(64, 2), (70, 2), (70, 100), (5, 1)])
+def test_streams_are_sorted_in_pools(count, pool_batches):
+    lengths = np.random.default_rng(0).integers(1, 50, count)
+    records = tf.data.Dataset.from_tensor_slices(lengths).enumerate()
+    records = records.map(
+        lambda number, length: {
+            "token_ids": tf.fill([length], tf.cast(number, tf.int32)),
+            "mask_ids": tf.fill([3], tf.cast(number, tf.int32)),
+        }
+    )
+    stream = pools_by_length(records, 8, pool_batches)
+    assert stream.element_spec == records.element_spec
+    stream = list(stream.as_numpy_iterator())
+    numbers = [int(one["mask_ids"][0]) for one in stream]
+    assert [one["token_ids"].tolist() for one in stream] == [[n] * lengths[n] for n in numbers]
+    expected = []
+    for start in range(0, count, 8 * pool_batches):
+        pool = np.arange(start, min(count, start + 8 * pool_batches))
+        pool = pool[np.argsort(lengths[pool], kind="stable")]
+        batches = [pool[i : i + 8].tolist() for i in range(0, len(pool), 8)]
+        whole = [batch for batch in batches if len(batch) == 8]
+        for batch in sorted(whole, key=lambda batch: batch[0]) + batches[len(whole) :]:
+            expected += batch
+    assert numbers == expected and sorted(numbers) == list(range(count))
 
 
 def test_evaluation_sees_each_row_once_and_says_which(tokenizer):
