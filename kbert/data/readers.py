@@ -1,16 +1,71 @@
-"""Reads labelled files: TSV, CSV, JSON lines, and datasets known to tensorflow_datasets."""
+"""Reads labelled texts: classes, several labels at once, scores, and triples of texts."""
 
-import csv
-import json
-from collections.abc import Iterator
-from pathlib import Path
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from absl import logging
 
 from kbert.data.examples import Example
+from kbert.data.labelled_rows import Column, read_columns
 from kbert.errors import InputError
 
 _TEXT_COLUMNS = ("text", "sentence", "text_a", "sentence1", "#1 String", "premise", "question1")
 _PAIR_COLUMNS = ("text_pair", "text_b", "sentence2", "#2 String", "hypothesis", "question2")
 _LABEL_COLUMNS = ("label", "Quality", "labels", "class")
+_SCORE_COLUMNS = ("score", "label", "similarity", "similarity_score")
+
+
+@dataclass(frozen=True)
+class LabelSetExample:
+    """A text or pair with the labels that apply to it, none, one or several.
+
+    Args:
+        text: The first or only text.
+        pair: The second text, or None.
+        labels: Each once, in the order of the file.
+        source: File and line.
+    """
+
+    text: str
+    pair: str | None
+    labels: tuple[str, ...]
+    source: str
+
+
+@dataclass(frozen=True)
+class ScoredExample:
+    """A text or pair with a number, such as how similar the two are.
+
+    Args:
+        text: The first or only text.
+        pair: The second text, or None.
+        score: In the units of the file.
+        source: File and line.
+    """
+
+    text: str
+    pair: str | None
+    score: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Triple:
+    """Texts that belong together, and one that does not, to learn sentence vectors from.
+
+    Args:
+        anchor: A text.
+        positive: One that belongs to it.
+        negative: One that does not, or None where the file has none.
+        source: File and line.
+    """
+
+    anchor: str
+    positive: str
+    negative: str | None
+    source: str
 
 
 def read_examples(
@@ -19,11 +74,13 @@ def read_examples(
     text_column: str | None = None,
     pair_column: str | None = None,
     label_column: str | None = None,
+    columns: Sequence[str] | None = None,
+    no_label: str = "-",
     split: str = "train",
     data_dir: str | None = None,
     labelled: bool = True,
 ) -> list[Example]:
-    """All rows of a file or dataset.
+    """All rows of a file or dataset that have one label each.
 
     The extension tells the form: `.tsv` (unquoted, as GLUE's files are: a quotation mark is an ordinary
     character), `.csv` (quoted), `.jsonl` or `.json` (one object a line), all UTF-8, with or without byte
@@ -35,6 +92,10 @@ def read_examples(
             `sentence`.
         pair_column: The second text; None looks for a customary name, `""` reads single texts.
         label_column: The label; None looks for a customary name.
+        columns: Names of all columns of a TSV or CSV file without a header line, such as CoLA's:
+            `["source", "label", "star", "sentence"]`.
+        no_label: A label that says that people did not agree on one, as in SNLI and OCNLI. Such rows are
+            left out where labels are read, and their number is logged; `""` keeps them.
         split: Of a `tfds:` dataset.
         data_dir: Where `tensorflow_datasets` keeps its data; None is its default.
         labelled: Whether every row must have a label.
@@ -42,119 +103,115 @@ def read_examples(
     Raises:
         InputError: The file is missing, empty or malformed, or has no such column.
     """
-    if source.startswith("tfds:"):
-        rows = _tfds_rows(source.removeprefix("tfds:"), split, data_dir)
-    else:
-        rows = _file_rows(Path(source))
-    examples, columns = [], None
-    for place, row in rows:
-        if columns is None:
-            columns = (
-                _column(row, text_column, _TEXT_COLUMNS, "text", place, required=True),
-                _column(row, pair_column, _PAIR_COLUMNS, "pair", place, required=False),
-                _column(row, label_column, _LABEL_COLUMNS, "label", place, required=labelled),
-            )
-        text, pair, label = (row.get(name) if name else None for name in columns)
-        if text is None or (columns[1] and pair is None):
-            raise InputError(f"{place}: the row has no {columns[0] if text is None else columns[1]!r}")
+    wanted = [*_texts(text_column, pair_column), Column("label", label_column, _LABEL_COLUMNS, labelled)]
+    examples, left_out = [], []
+    for place, (text, pair, label) in read_columns(
+        source, wanted, names=columns, split=split, data_dir=data_dir
+    ):
         if labelled and (label is None or label == ""):
-            raise InputError(f"{place}: column {columns[2]!r} is empty; every row needs a label")
-        examples.append(Example(text, pair, label, place))
+            raise InputError(f"{place}: the label is empty; every row needs one")
+        example = Example(str(text), _text(pair), _text(label), place)
+        (left_out if labelled and no_label and example.label == no_label else examples).append(example)
+    if left_out:
+        logging.warning(
+            "%s: %d of %d rows have the label %r, which means none, and are left out; the first is %s",
+            *(source, len(left_out), len(left_out) + len(examples), no_label, left_out[0].source),
+        )
     if not examples:
-        raise InputError(f"{source}: has no rows; expected a header line and at least one row of data")
+        raise InputError(f"{source}: no row has a label; all are {no_label!r}")
     return examples
 
 
-def _column(row, asked, customary, role, place, *, required) -> str | None:
-    if asked == "":
-        return None
-    if asked is not None:
-        if asked not in row:
-            raise InputError(
-                f"{place}: there is no column {asked!r}; the columns are {', '.join(row)}; "
-                f"set --{role}_column"
-            )
-        return asked
-    found = next((name for name in customary if name in row), None)
-    if found is None and required:
-        raise InputError(
-            f"{place}: none of the columns {', '.join(row)} has a customary name for the {role} "
-            f"({', '.join(customary)}); set --{role}_column"
-        )
-    return found
+def read_label_sets(
+    source: str,
+    *,
+    text_column: str | None = None,
+    pair_column: str | None = None,
+    label_column: str | None = None,
+    columns: Sequence[str] | None = None,
+    separator: str = ",",
+) -> list[LabelSetExample]:
+    """All rows of a file in which several labels may apply to a text.
+
+    Args:
+        source: As for `read_examples`.
+        text_column: As for `read_examples`.
+        pair_column: As for `read_examples`.
+        label_column: The labels: a list in JSON, or a string with `separator` between them. Empty: none.
+        columns: As for `read_examples`.
+        separator: Between labels; white space around it does not count.
+
+    Raises:
+        InputError: As for `read_examples`.
+    """
+    wanted = [*_texts(text_column, pair_column), Column("label", label_column, ("labels", *_LABEL_COLUMNS))]
+    examples = []
+    for place, (text, pair, labels) in read_columns(source, wanted, names=columns):
+        parts = labels if isinstance(labels, list) else (_text(labels) or "").split(separator)
+        labels = dict.fromkeys(part for part in (str(part).strip() for part in parts) if part)
+        examples.append(LabelSetExample(str(text), _text(pair), tuple(labels), place))
+    return examples
 
 
-def _file_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    readers = {".tsv": _tsv_rows, ".csv": _csv_rows, ".jsonl": _json_rows, ".json": _json_rows}
-    if path.suffix.lower() not in readers:
-        raise InputError(
-            f"{path}: the extension {path.suffix!r} is unknown; expected one of "
-            f"{', '.join(readers)} or tfds:NAME"
-        )
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            yield from readers[path.suffix.lower()](file, path)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; expected a TSV, CSV or JSONL file") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not UTF-8 (byte {error.start} of a block); convert it first") from error
+def read_scored_examples(
+    source: str,
+    *,
+    text_column: str | None = None,
+    pair_column: str | None = None,
+    score_column: str | None = None,
+    columns: Sequence[str] | None = None,
+) -> list[ScoredExample]:
+    """All rows of a file with a number to predict, such as STS-B's.
 
+    Args:
+        source: As for `read_examples`.
+        text_column: As for `read_examples`.
+        pair_column: As for `read_examples`.
+        score_column: The number; None looks for a customary name, such as `score`.
+        columns: As for `read_examples`.
 
-def _tsv_rows(file, path):
-    yield from _table_rows((line.rstrip("\r\n").split("\t") for line in file), path)
-
-
-def _csv_rows(file, path):
-    try:
-        yield from _table_rows(csv.reader(file, strict=True), path)
-    except csv.Error as error:
-        raise InputError(f"{path}: is no well-formed CSV ({error}); is a quotation mark missing?") from error
-
-
-def _table_rows(lines, path):
-    header = next(iter(lines), None)
-    if not header or header == [""]:
-        raise InputError(f"{path}: is empty; expected a header line with the names of the columns")
-    for number, values in enumerate(lines, start=2):
-        if not values or values == [""]:
-            continue
-        if len(values) != len(header):
-            raise InputError(
-                f"{path}:{number}: {len(values)} columns, but the header names {len(header)} "
-                f"({', '.join(header)}); a separator is missing or too many"
-            )
-        yield f"{path}:{number}", dict(zip(header, values, strict=True))
-
-
-def _json_rows(file, path):
-    for number, line in enumerate(file, start=1):
-        if not line.strip():
-            continue
+    Raises:
+        InputError: As for `read_examples`; or a score is no finite number.
+    """
+    wanted = [*_texts(text_column, pair_column), Column("score", score_column, _SCORE_COLUMNS)]
+    examples = []
+    for place, (text, pair, score) in read_columns(source, wanted, names=columns):
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(
-                f"{path}:{number}: is no JSON ({error.msg}); expected one object a line"
-            ) from error
-        if not isinstance(row, dict):
-            raise InputError(f"{path}:{number}: is a {type(row).__name__}; expected one object a line")
-        yield f"{path}:{number}", {key: None if value is None else str(value) for key, value in row.items()}
+            number = float(score)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise InputError(f"{place}: the score is {score!r}; expected a number, such as 3.5")
+        examples.append(ScoredExample(str(text), _text(pair), number, place))
+    return examples
 
 
-def _tfds_rows(name: str, split: str, data_dir: str | None):
-    # Imported here: it takes seconds, and most runs read files.
-    import tensorflow_datasets as tfds
+def read_triples(source: str, *, columns: Sequence[str] | None = None) -> list[Triple]:
+    """All rows of a file with texts that belong together.
 
-    try:
-        dataset, info = tfds.load(name, split=split, data_dir=data_dir, with_info=True)
-    except (tfds.core.DatasetNotFoundError, ValueError) as error:
-        raise InputError(f"tfds:{name}: {str(error).splitlines()[0]}") from error
-    names = {key: feature.int2str for key, feature in info.features.items() if hasattr(feature, "int2str")}
-    for number, row in enumerate(tfds.as_numpy(dataset), start=1):
-        yield f"tfds:{name}/{split}:{number}", {key: _tfds_value(row[key], names.get(key)) for key in row}
+    Args:
+        source: As for `read_examples`. Its columns are `anchor` or one of the customary names of a first
+            text, `positive` or one of those of a second text, and, if it has triples, `negative`.
+        columns: As for `read_examples`.
+
+    Raises:
+        InputError: As for `read_examples`; or a text is missing.
+    """
+    wanted = [
+        Column("text", None, ("anchor", "query", *_TEXT_COLUMNS)),
+        Column("pair", None, ("positive", *_PAIR_COLUMNS)),
+        Column("negative", None, ("negative",), required=False),
+    ]
+    rows = read_columns(source, wanted, names=columns)
+    return [Triple(str(texts[0]), str(texts[1]), _text(texts[2]), place) for place, texts in rows]
 
 
-def _tfds_value(value, int2str) -> str:
-    if int2str is not None and int(value) >= 0:
-        return int2str(int(value))
-    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+def _texts(text_column: str | None, pair_column: str | None) -> list[Column]:
+    return [
+        Column("text", text_column, _TEXT_COLUMNS),
+        Column("pair", pair_column, _PAIR_COLUMNS, required=False),
+    ]
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)

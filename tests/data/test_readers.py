@@ -4,7 +4,14 @@ import json
 
 import pytest
 
-from kbert.data import Example, label_list, read_examples
+from kbert.data import (
+    Example,
+    label_list,
+    read_examples,
+    read_label_sets,
+    read_scored_examples,
+    read_triples,
+)
 from kbert.errors import InputError
 
 
@@ -55,7 +62,7 @@ def test_an_empty_pair_column_reads_single_texts(tmp_path):
         ("a.tsv", "text\tlabel\n", "no rows"),
         ("a.tsv", "text\tlabel\nx\t1\nonly one\n", "a.tsv:3: 1 columns.*names 2"),
         ("a.tsv", "body\tlabel\nx\t1\n", "none of the columns body, label.*--text_column"),
-        ("a.tsv", "text\tlabel\nx\t\n", "a.tsv:2: column 'label' is empty"),
+        ("a.tsv", "text\tlabel\nx\t\n", "a.tsv:2: the label is empty"),
         ("a.csv", 'text,label\n"x,1\n', "well-formed CSV"),
         ("a.jsonl", '{"text": "x", "label": 1}\n{"text": \n', "a.jsonl:2: is no JSON"),
         ("a.jsonl", "[1]\n", "a.jsonl:1: is a list"),
@@ -118,3 +125,85 @@ def test_tfds_by_name_offline(tmp_path):
         read_examples("tfds:no_such_thing", data_dir=str(tmp_path))
     with pytest.raises(InputError, match="tfds:tiny_sentiment.*test"):
         read_examples("tfds:tiny_sentiment", data_dir=str(tmp_path), split="test")
+
+
+def test_a_file_without_header(tmp_path):
+    path = write(tmp_path / "cola.tsv", "gj04\t1\t\tIt fits.\ncj99\t0\t*\tIt fit it.\n")
+    names = ["source", "label", "star", "sentence"]
+    examples = read_examples(path, columns=names)
+    assert plain(examples) == [("It fits.", None, "1"), ("It fit it.", None, "0")]
+    assert examples[0].source == f"{path}:1"
+    with pytest.raises(InputError, match="cola.tsv:1: 4 columns, but --columns names 2"):
+        read_examples(path, columns=["label", "sentence"])
+    with pytest.raises(InputError, match="--columns if the file has no header"):
+        read_examples(path)
+    with pytest.raises(InputError, match="JSON names its own"):
+        read_examples(write(tmp_path / "a.jsonl", "{}"), columns=names)
+
+
+def test_rows_on_whose_label_people_did_not_agree(tmp_path, caplog):
+    path = write(tmp_path / "a.tsv", "text\tlabel\na\t1\nb\t-\nc\t0\nd\t-\n")
+    with caplog.at_level("WARNING", logger="absl"):
+        assert plain(read_examples(path)) == [("a", None, "1"), ("c", None, "0")]
+    assert "2 of 4 rows have the label '-'" in caplog.text and "a.tsv:3" in caplog.text
+    assert len(read_examples(path, no_label="")) == 4
+    assert len(read_examples(path, labelled=False)) == 4
+    with pytest.raises(InputError, match="no row has a label"):
+        read_examples(write(tmp_path / "b.tsv", "text\tlabel\na\t-\n"))
+
+
+def test_several_labels_in_lists_or_separated(tmp_path):
+    rows = [
+        {"text": "a", "labels": ["x", "y"]},
+        {"text": "b", "labels": []},
+        {"text": "c", "labels": "y , x,y"},
+    ]
+    path = write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows)))
+    examples = read_label_sets(path)
+    assert [example.labels for example in examples] == [("x", "y"), (), ("y", "x")]
+    path = write(tmp_path / "a.tsv", "text\tlabel\na\tx|y\nb\t\n")
+    assert [example.labels for example in read_label_sets(path, separator="|")] == [("x", "y"), ()]
+
+
+def test_scores(tmp_path):
+    path = write(tmp_path / "a.tsv", "sentence1\tsentence2\tscore\na\tb\t4.75\nc\td\t0\n")
+    rows = read_scored_examples(path)
+    assert [(row.text, row.pair, row.score, row.source) for row in rows] == [
+        ("a", "b", 4.75, f"{path}:2"),
+        ("c", "d", 0.0, f"{path}:3"),
+    ]
+    for bad in ("high", "nan", ""):
+        path = write(tmp_path / "b.tsv", f"text\tscore\na\t1\nb\t{bad}\n")
+        with pytest.raises(InputError, match=f"b.tsv:3: the score is {bad!r}"):
+            read_scored_examples(path)
+
+
+def test_triples_and_pairs(tmp_path):
+    path = write(tmp_path / "t.tsv", "anchor\tpositive\tnegative\na\tb\tc\n")
+    (triple,) = read_triples(path)
+    assert (triple.anchor, triple.positive, triple.negative) == ("a", "b", "c")
+    (pair,) = read_triples(write(tmp_path / "p.tsv", "sentence1\tsentence2\na\tb\n"))
+    assert (pair.anchor, pair.positive, pair.negative) == ("a", "b", None)
+
+
+@pytest.mark.parametrize(
+    "name, settings, rows",
+    [
+        ("cola/train.tsv", {"columns": ["source", "label", "star", "sentence"]}, 7244),
+        ("mrpc/dev.tsv", {}, 479),
+        ("ocnli/dev.jsonl", {}, 1494),
+        ("rte/dev.tsv", {}, 363),
+        ("trec/dev.tsv", {}, 500),
+        ("chnsenticorp/dev.tsv", {}, 1160),
+    ],
+)
+def test_the_benchmarks_files(shared, name, settings, rows):
+    examples = read_examples(str(shared / "data" / name), **settings)
+    assert len(examples) == rows
+    assert (examples[0].pair is not None) == (name.split("/")[0] in ("mrpc", "ocnli", "rte"))
+    assert len(label_list(examples)) == {"ocnli": 3, "trec": 6}.get(name.split("/")[0], 2)
+
+
+def test_sts_b(shared):
+    rows = read_scored_examples(str(shared / "data/stsb-zh/dev.tsv"))
+    assert (len(rows), rows[0].score) == (1358, 5.0)

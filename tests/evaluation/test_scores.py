@@ -5,20 +5,85 @@ import json
 import numpy as np
 import pytest
 
-from kbert.evaluation import classification_scores, decode_labels
+from kbert.evaluation import (
+    best_threshold,
+    classification_scores,
+    confusion_matrix,
+    decode_labels,
+    regression_scores,
+    several_labels_scores,
+)
+
+
+def glue_cases(shared, kind):
+    cases = json.loads((shared / "golden/metrics/glue.json").read_text())["cases"]
+    cases = [case for case in cases if case["kind"] == kind]
+    assert cases
+    return cases
 
 
 @pytest.mark.golden
 def test_scores_equal_scikit_learns(shared):
-    cases = json.loads((shared / "golden/metrics/glue.json").read_text())["cases"]
-    cases = [case for case in cases if case["kind"] == "classification"]
-    assert cases
-    for case in cases:
+    for case in glue_cases(shared, "classification"):
         gold, predicted = (np.unique(case["y_true"] + case["y_pred"], return_inverse=True)[1]).reshape(2, -1)
-        scores = classification_scores(gold, predicted, int(max(gold.max(), predicted.max())) + 1)
-        for name, theirs in (("accuracy", "accuracy"), ("macro_f1", "f1_macro"), ("matthews", "matthews")):
-            expected = case["expected"][theirs] or 0.0  # null: not defined
-            assert scores[name] == pytest.approx(expected, abs=1e-9), (case["name"], name)
+        num_classes = max(2, int(max(gold.max(), predicted.max())) + 1)
+        scores = classification_scores(gold, predicted, num_classes)
+        assert set(scores) == {"accuracy", "macro_f1", "matthews"} | ({"f1"} if num_classes == 2 else set())
+        for name, theirs in (
+            ("accuracy", "accuracy"),
+            ("macro_f1", "f1_macro"),
+            ("f1", "f1_binary"),
+            ("matthews", "matthews"),
+        ):
+            if name in scores:
+                assert scores[name] == case["expected"][theirs], (case["name"], name)
+        one_hot = several_labels_scores(np.eye(num_classes)[gold], np.eye(num_classes)[predicted])
+        assert one_hot["micro_f1"] == case["expected"]["f1_micro"], case["name"]
+
+
+@pytest.mark.golden
+def test_correlations_equal_scipys(shared):
+    for case in glue_cases(shared, "regression"):
+        scores = regression_scores(np.array(case["y_true"]), np.array(case["y_pred"]))
+        for name, expected in case["expected"].items():  # null: not defined
+            assert scores[name] == pytest.approx(expected or 0.0, rel=1e-14, abs=0), (case["name"], name)
+
+
+def test_rows_of_padding_are_refused():
+    with pytest.raises(ValueError, match=r"gold has shape \(3,\), predicted \(4,\)"):
+        classification_scores(np.array([0, 1, 1]), np.array([0, 1, 1, 0]), 2)
+    with pytest.raises(ValueError, match="1 row or more"):
+        regression_scores(np.array([]), np.array([]))
+
+
+def test_confusion_has_the_right_class_in_rows():
+    table = confusion_matrix(np.array([0, 0, 1, 2]), np.array([0, 2, 1, 2]), 3)
+    assert table.tolist() == [[1, 0, 1], [0, 1, 0], [0, 0, 1]]
+
+
+def test_several_labels_by_hand():
+    gold = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 0]])
+    scores = several_labels_scores(gold, np.array([[1, 0, 0], [1, 0, 1], [0, 0, 0]]))
+    # Hits 2, 0, 0 of 2, 1, 0 right ones and 2, 0, 1 predicted ones.
+    assert scores == {
+        "micro_f1": 4 / 6,
+        "macro_f1": pytest.approx((1 + 0 + 0) / 3),
+        "exact_match": pytest.approx(2 / 3),
+    }
+
+
+def test_the_threshold_is_the_best_of_all_possible_ones():
+    rng = np.random.default_rng(5)
+    for rows in (1, 2, 30):
+        gold = rng.random((rows, 4)) < 0.3
+        gold[0, 0] = True
+        # Few values, so that many are equal.
+        probabilities = np.round(np.clip(gold * 0.3 + rng.random((rows, 4)) * 0.7, 0, 1), 1)
+        threshold, f1 = best_threshold(gold, probabilities)
+        assert several_labels_scores(gold, probabilities >= threshold)["micro_f1"] == f1
+        for other in np.linspace(0, 1.05, 43):
+            assert several_labels_scores(gold, probabilities >= other)["micro_f1"] <= f1
+    assert best_threshold(np.zeros((2, 2)), np.ones((2, 2))) == (0.5, 0.0)
 
 
 def test_scores_of_a_small_table():

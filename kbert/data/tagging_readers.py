@@ -1,0 +1,205 @@
+"""Reads texts with a tag for each word, or with entities: CoNLL columns, and JSON lines with spans."""
+
+import dataclasses
+import itertools
+import unicodedata
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+
+from kbert.data.labelled_rows import Column, read_columns
+from kbert.errors import InputError
+from kbert.tag_schemes import Entity, entities_of, tags_of
+
+#: From this share of words on that are single characters, a file has one character a line.
+_MOSTLY = 0.9
+_CHINESE = "\u4e00\u9fff\u3400\u4dbf\U00020000\U0002a6df\U0002a700\U0002ebef\uf900\ufaff\U0002f800\U0002fa1f"
+
+
+@dataclasses.dataclass(frozen=True)
+class TaggedText:
+    """A text with a tag for each word.
+
+    Args:
+        text: As it is, or, from a file of words, put together again.
+        words: Where each word begins and ends in it, in characters.
+        tags: One for each word, as the file has them.
+        source: File and line where it begins.
+    """
+
+    text: str
+    words: tuple[tuple[int, int], ...]
+    tags: tuple[str, ...]
+    source: str
+
+
+def read_conll(path: str, *, tag_column: int = -1, word_column: int = 0) -> list[TaggedText]:
+    """All sentences of a file of one word a line, such as CoNLL-2003's, or of one character a line.
+
+    Columns stand apart by tabs, or else by spaces; an empty line ends a sentence; `-DOCSTART-` lines are
+    skipped. The text is the words with a space between them; without one if nearly all words of the file
+    are single characters, as in Chinese files.
+
+    Args:
+        path: UTF-8.
+        tag_column: The column of the tags, from 0; -1 is the last one. Tags may be of any kind.
+        word_column: The column of the words.
+
+    Raises:
+        InputError: The file is missing, empty, or not UTF-8, or a line has not the columns of the first.
+    """
+    sentences = list(_sentences(Path(path), word_column, tag_column))
+    if not sentences:
+        raise InputError(f"{path}: has no words; expected a word and its tag a line, and empty lines between")
+    words = [word for _, rows in sentences for word, _ in rows]
+    separator = "" if sum(len(word) == 1 for word in words) >= _MOSTLY * len(words) else " "
+    return [_joined(rows, separator, place) for place, rows in sentences]
+
+
+def read_entities(source: str) -> list[TaggedText]:
+    """All rows of a JSON lines file of texts with entities; the tags are BIO.
+
+    Each object has `text` and `entities` (or `spans`, `label`), a list of objects with `start`, `end` and
+    `type` (or `label`), or of lists of these three; in characters, the end exclusive. If an entity also has
+    its `text`, it must be the one at its place. Words are found by `split_words`; of an entity that ends
+    within a word the whole word is tagged, and the number of such entities is logged.
+
+    Args:
+        source: Path of the file.
+
+    Raises:
+        InputError: The file is missing or malformed, or a span is none of its text, or over another one.
+    """
+    wanted = [Column("text", None, ("text",)), Column("entities", None, ("entities", "spans", "label"))]
+    texts, widened = [], 0
+    for place, (text, spans) in read_columns(source, wanted):
+        text = str(text)
+        words = split_words(text)
+        entities, before = [], 0
+        for start, end, kind in sorted(_span(span, text, place) for span in spans or ()):
+            first = next(i for i, word in enumerate(words) if word[1] > start)
+            last = max(i for i, word in enumerate(words) if word[0] < end)
+            if first < before:
+                raise InputError(
+                    f"{place}: entity {text[start:end]!r} shares a word with another; tags cannot"
+                )
+            widened += (words[first][0], words[last][1]) != (start, end)
+            before = last + 1
+            entities.append(Entity(kind, first, before))
+        texts.append(TaggedText(text, tuple(words), tuple(tags_of(entities, len(words))), place))
+    if widened:
+        logging.warning("%s: %d entities begin or end within a word; whole words are tagged", source, widened)
+    return texts
+
+
+def convert_tags(texts: Sequence[TaggedText], scheme: str = "BIO") -> list[TaggedText]:
+    """The same texts with tags in another scheme; what breaks the rules of theirs is mended.
+
+    Args:
+        texts: With tags in any scheme of `kbert.tag_schemes`.
+        scheme: The scheme to write.
+
+    Raises:
+        InputError: A tag is of another form.
+    """
+    return [
+        dataclasses.replace(text, tags=tuple(tags_of(_entities(text), len(text.tags), scheme)))
+        for text in texts
+    ]
+
+
+def split_words(text: str) -> list[tuple[int, int]]:
+    """Where words begin and end: runs of letters and digits, single Chinese characters, single marks.
+
+    Example:
+        >>> [text[begin:end] for text in ["U.S.的A1"] for begin, end in split_words(text)]
+        ['U', '.', 'S', '.', '的', 'A1']
+    """
+    words = []
+    for kind, run in itertools.groupby(range(len(text)), lambda place: _kind(text[place])):
+        places = list(run)
+        if kind == "letter":
+            words.append((places[0], places[-1] + 1))
+        elif kind == "single":
+            words += [(place, place + 1) for place in places]
+    return words
+
+
+def _kind(character: str) -> str:
+    if character.isspace():
+        return "space"
+    chinese = any(
+        first <= character <= last for first, last in zip(_CHINESE[::2], _CHINESE[1::2], strict=True)
+    )
+    return "single" if chinese or unicodedata.category(character)[0] in "PS" else "letter"
+
+
+def _entities(text: TaggedText) -> list[Entity]:
+    try:
+        return entities_of(text.tags)
+    except InputError as error:
+        raise InputError(f"{text.source}: {error}") from error
+
+
+def _sentences(path: Path, word_column, tag_column) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Where each sentence begins, and its words with their tags."""
+    place, rows, width = "", [], None
+    for number, line in enumerate(_lines(path), start=1):
+        fields = line.split("\t") if "\t" in line else [field for field in line.split(" ") if field]
+        if not line.strip(" \t") or fields[0] == "-DOCSTART-":
+            if rows:
+                yield place, rows
+            rows = []
+            continue
+        width = width or len(fields)
+        inside = all(-width <= column < width for column in (word_column, tag_column))
+        if len(fields) != width or width < 2 or not inside or not fields[word_column]:
+            raise InputError(
+                f"{path}:{number}: {len(fields)} columns ({line!r}); expected {max(width, 2)}, as in the "
+                f"first line, with a word in number {word_column} and a tag in {tag_column}, from 0 on"
+            )
+        place = place if rows else f"{path}:{number}"
+        rows.append((fields[word_column], fields[tag_column]))
+    if rows:
+        yield place, rows
+
+
+def _lines(path: Path) -> Iterator[str]:
+    try:
+        # Lines end at \n alone: a character such as U+2028 may be a word.
+        with path.open(encoding="utf-8-sig", newline="\n") as file:
+            for line in file:
+                yield line.rstrip("\r\n")
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; expected a file of one word a line") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not UTF-8 (byte {error.start} of a block); convert it first") from error
+
+
+def _joined(rows: Sequence[tuple[str, str]], separator: str, place: str) -> TaggedText:
+    ends = list(itertools.accumulate(len(word) + len(separator) for word, _ in rows))
+    words = [
+        (end - len(separator) - len(word), end - len(separator))
+        for end, (word, _) in zip(ends, rows, strict=True)
+    ]
+    text = separator.join(word for word, _ in rows)
+    return TaggedText(text, tuple(words), tuple(tag for _, tag in rows), place)
+
+
+def _span(span: Any, text: str, place: str) -> tuple[int, int, str]:
+    start = end = kind = stated = None
+    if isinstance(span, dict):
+        start, end, kind = span.get("start"), span.get("end"), span.get("type", span.get("label"))
+        stated = span.get("text")
+    elif isinstance(span, list) and len(span) == 3:
+        start, end, kind = span
+    if isinstance(start, int) and isinstance(end, int) and isinstance(kind, str) and 0 <= start < end:
+        part = text[start:end]
+        if end <= len(text) and part.strip() and stated in (None, part):
+            return start, end, kind
+    raise InputError(
+        f"{place}: entity {span!r}; expected start, end and type of a part of the text, which has "
+        f"{len(text)} characters"
+    )

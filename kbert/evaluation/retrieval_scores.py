@@ -1,0 +1,64 @@
+"""Whether sentence vectors tell what belongs together."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from kbert.evaluation.scores import regression_scores
+
+_CHUNK = 1024
+
+
+def similarity_scores(first: np.ndarray, second: np.ndarray, gold: np.ndarray) -> dict[str, float]:
+    """How the cosine of two texts' vectors goes with how similar people say they are.
+
+    Args:
+        first: float (rows, H), vectors of any length.
+        second: float (rows, H).
+        gold: float (rows), on any scale.
+
+    Returns:
+        `spearman` and `pearson` of the cosines and the gold scores.
+
+    Reference:
+        Reimers and Gurevych, 2019, "Sentence-BERT", section 4.
+    """
+    scores = regression_scores(gold, (unit_vectors(first) * unit_vectors(second)).sum(1))
+    return {"spearman": scores["spearman"], "pearson": scores["pearson"]}
+
+
+def recall_at_k(
+    queries: np.ndarray, texts: np.ndarray, right: np.ndarray | None = None, ks: Sequence[int] = (1, 5, 10)
+) -> dict[str, float]:
+    """How often the text that belongs to a query is among the k most similar of all texts.
+
+    Args:
+        queries: float (Q, H).
+        texts: float (T, H), the pool in which to look.
+        right: int (Q), which text belongs to each query; None is text i to query i.
+        ks: The lengths of the list to look through.
+
+    Returns:
+        `recall@1` and so on, 0 to 1. Of equally similar texts the right one comes last, so vectors that
+        are all the same find nothing.
+
+    Example:
+        >>> recall_at_k(np.eye(2), np.array([[0.0, 1.0], [0.0, 2.0]]), ks=(1, 2))
+        {'recall@1': 0.0, 'recall@2': 1.0}
+    """
+    queries, texts = unit_vectors(queries), unit_vectors(texts)
+    right = np.arange(len(queries)) if right is None else np.asarray(right)
+    ranks = []
+    for start in range(0, len(queries), _CHUNK):
+        cosines = queries[start : start + _CHUNK] @ texts.T
+        own = np.take_along_axis(cosines, right[start : start + _CHUNK, None], 1)
+        ranks.append((cosines >= own - 1e-12).sum(1))  # The right one itself is among them.
+    rank = np.concatenate(ranks)
+    return {f"recall@{k}": float((rank <= k).mean()) for k in ks}
+
+
+def unit_vectors(vectors: np.ndarray) -> np.ndarray:
+    """float64 (rows, H), each divided by its length; a vector of zeros stays one."""
+    vectors = np.asarray(vectors, np.float64)
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors / np.where(length > 0, length, 1.0)

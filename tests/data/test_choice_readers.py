@@ -1,0 +1,47 @@
+"""Multiple choice: where the right one is, in each way of saying so."""
+
+import json
+
+import pytest
+
+from kbert.data import read_choices
+from kbert.errors import InputError
+
+
+def read(tmp_path, *rows, **settings):
+    path = tmp_path / "c.jsonl"
+    path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
+    return read_choices(str(path), **settings)
+
+
+@pytest.mark.parametrize("label, number", [(1, 1), ("1", 1), ("B", 1), ("b", 1), ("南", 1), ("C", 2), (0, 0)])
+def test_labels(tmp_path, label, number):
+    (row,) = read(tmp_path, {"context": "c", "question": "q", "choices": ["北", "南", "西"], "label": label})
+    assert (row.text, row.question, row.choices, row.label) == ("c", "q", ("北", "南", "西"), number)
+
+
+def test_a_choice_goes_before_its_number(tmp_path):
+    (row,) = read(tmp_path, {"question": "1 + 1?", "options": ["3", "1", "2"], "answer": "2"})
+    assert (row.text, row.question, row.label) == ("1 + 1?", "", 2)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"label": 2}, r"c.jsonl:1: the label is 2; expected 0 to 1, A to B"),
+        ({"label": "x"}, "the label is 'x'"),
+        ({"label": -1}, "the label is -1"),
+        ({"label": None}, "has no label"),
+        ({"choices": ["one"]}, "expected a list of 2 texts"),
+        ({"choices": "ab"}, "expected a list of 2 texts"),
+        ({"question": ""}, "neither 'context' nor 'question'"),
+    ],
+)
+def test_bad_rows(tmp_path, change, message):
+    with pytest.raises(InputError, match=message):
+        read(tmp_path, {"question": "q", "choices": ["a", "b"], "label": 0} | change)
+
+
+def test_without_labels(tmp_path):
+    (row,) = read(tmp_path, {"question": "q", "choices": ["a", "b"]}, labelled=False)
+    assert row.label is None

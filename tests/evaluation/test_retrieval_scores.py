@@ -1,0 +1,33 @@
+"""Similarity and recall of vectors whose neighbours are known."""
+
+import numpy as np
+import pytest
+
+from kbert.evaluation import recall_at_k, similarity_scores
+
+
+def test_cosine_does_not_see_lengths():
+    angles = np.array([0.1, 0.5, 1.0, 2.0])
+    first = np.tile([1.0, 0.0], (4, 1)) * [[1], [50], [3], [7]]
+    second = np.stack([np.cos(angles), np.sin(angles)], 1) * [[9], [1], [0.1], [4]]
+    assert similarity_scores(first, second, np.array([5, 4, 2, 0]))["spearman"] == 1.0
+    assert similarity_scores(first, second, np.cos(angles))["pearson"] == pytest.approx(1.0)
+    assert similarity_scores(first, second, np.array([0, 4, 2, 5]))["spearman"] == pytest.approx(-0.8)
+
+
+def test_recall_counts_the_better_ones():
+    texts = np.array([[1.0, 0.0], [1.0, 0.2], [1.0, 0.4], [0.0, 1.0]])
+    queries = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 5.0]])
+    found = recall_at_k(queries, texts, right=np.array([0, 2, 3]), ks=(1, 2, 3))
+    assert found == {"recall@1": pytest.approx(2 / 3), "recall@2": pytest.approx(2 / 3), "recall@3": 1.0}
+
+
+def test_vectors_that_are_all_the_same_find_nothing():
+    same = np.ones((20, 3))
+    assert recall_at_k(same, same, ks=(1, 10)) == {"recall@1": 0.0, "recall@10": 0.0}
+    assert recall_at_k(np.zeros((2, 3)), np.zeros((2, 3)), ks=(1,)) == {"recall@1": 0.0}
+
+
+def test_many_queries_are_taken_in_parts():
+    vectors = np.random.default_rng(0).normal(size=(1500, 8))
+    assert recall_at_k(vectors + 1e-3, vectors, ks=(1,)) == {"recall@1": 1.0}
