@@ -5,7 +5,7 @@ other: this table is the only thing they share. The same names are TFRecord keys
 outputs, and tensors of serving signatures.
 
 Axes: `B` batch, `S` sequence (pieces, padding included), `P` masked positions, `H` hidden, `N` heads,
-`V` vocabulary, `C` classes, `W` words.
+`V` vocabulary, `C` classes, `W` words, `K` parts of a packed row (several texts in one).
 """
 
 from dataclasses import dataclass
@@ -16,11 +16,20 @@ SEGMENT_IDS = "segment_ids"
 PADDING_MASK = "padding_mask"
 WORD_POSITIONS = "word_positions"
 
+# --- more model inputs, for rows of several texts -------------------------------------------------
+PART_IDS = "part_ids"
+POSITION_IDS = "position_ids"
+FIRST_POSITIONS = "first_positions"
+
 # --- pretraining targets --------------------------------------------------------------------------
 MASK_POSITIONS = "mask_positions"
 MASK_IDS = "mask_ids"
 MASK_WEIGHTS = "mask_weights"
 NEXT_SENTENCE_LABEL = "next_sentence_label"
+NEXT_SENTENCE_WEIGHT = "next_sentence_weight"
+
+# --- what pretraining records have besides --------------------------------------------------------
+WORD_STARTS = "word_starts"
 
 # --- fine-tuning targets --------------------------------------------------------------------------
 LABEL = "label"
@@ -70,10 +79,15 @@ FEATURES = {
         Feature(SEGMENT_IDS, "int32", "BS", "0 for [CLS] A [SEP] and padding, 1 for B [SEP]"),
         Feature(PADDING_MASK, "int32", "BS", "1 = real token, 0 = padding"),
         Feature(WORD_POSITIONS, "int32", "BW", "position of each word's first piece, ascending; 0 = no word"),
+        Feature(PART_IDS, "int32", "BS", "1, 2, ... = which text of the row the token is of, 0 = padding"),
+        Feature(POSITION_IDS, "int32", "BS", "position within the token's own text; 0 in padding"),
+        Feature(FIRST_POSITIONS, "int32", "BK", "where in the row each text begins; 0 where there is none"),
         Feature(MASK_POSITIONS, "int32", "BP", "positions to predict, ascending; 0 where unused"),
         Feature(MASK_IDS, "int32", "BP", "the original tokens at mask_positions; 0 where unused"),
         Feature(MASK_WEIGHTS, "float32", "BP", "1 = predict this one, 0 = unused slot"),
-        Feature(NEXT_SENTENCE_LABEL, "int32", "B", "0 = B follows A in the text, 1 = B is random"),
+        Feature(NEXT_SENTENCE_LABEL, "int32", "B", "0 = B follows A, 1 = B is random; (B, K) in packed rows"),
+        Feature(NEXT_SENTENCE_WEIGHT, "float32", "BK", "1 = there is a text, 0 = there is none"),
+        Feature(WORD_STARTS, "int32", "BS", "1 = a whole word begins with this piece, 0 = it goes on"),
         Feature(LABEL, "int32", "B", "index into the label list of the task"),
         Feature(LABELS, "float32", "BC", "1 = the label applies, 0 = it does not; several may"),
         Feature(SCORE, "float32", "B", "the number to predict, in the units of the task"),

@@ -23,6 +23,7 @@ from kbert.layers.losses import cross_entropy_sum as cross_entropy_sum
 from kbert.layers.losses import exact_match_sum as exact_match_sum
 from kbert.layers.losses import squared_error_sum as squared_error_sum
 from kbert.layers.masks import attention_bias as attention_bias
+from kbert.layers.masks import part_attention_bias as part_attention_bias
 from kbert.layers.pooling import first_pool as first_pool
 from kbert.layers.pooling import l2_normalize as l2_normalize
 from kbert.layers.pooling import max_pool as max_pool

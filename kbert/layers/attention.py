@@ -26,9 +26,11 @@ class SelfAttention(keras.layers.Layer):
 
     Call arguments:
         inputs: float (B, S, H).
-        attention_bias: float (B, 1, 1, S), added to the scores; see `kbert.layers.attention_bias`.
+        attention_bias: float (B, 1, 1, S) or (B, 1, S, S), added to the scores; see
+            `kbert.layers.attention_bias` and `part_attention_bias`.
         return_probabilities: Python bool; also return the attention weights, before dropout.
-        first_only: Python bool; only the first token looks, at all of them: S of the results is 1.
+        first_only: Python bool; only the first token looks, at all of them: S of the results is 1. Needs a
+            bias of (B, 1, 1, S).
 
     Returns:
         float (B, S, H) in the compute dtype; with `return_probabilities` a pair with float32 (B, N, S, S),

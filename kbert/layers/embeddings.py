@@ -34,6 +34,8 @@ class BertEmbeddings(keras.layers.Layer):
     Call arguments:
         token_ids: int32 (B, S).
         segment_ids: int32 (B, S); all 0 when left out.
+        position_ids: int32 (B, S), each below S and `max_length` (or `extended_length`); 0, 1, 2, ... when
+            left out. With them a row may be longer than the positions reach, as one of several texts is.
 
     Returns:
         float32 (B, S, hidden_dim), also under mixed precision.
@@ -78,7 +80,7 @@ class BertEmbeddings(keras.layers.Layer):
         )
         self.dropout_layer = Dropout(dropout, dtype="float32", name="dropout")
 
-    def build(self, token_ids_shape, segment_ids_shape=None):
+    def build(self, token_ids_shape, segment_ids_shape=None, position_ids_shape=None):
         self.token_embeddings = self._add_table("token_embeddings", self.vocab_size)
         self.position_embeddings = self._add_table("position_embeddings", self.max_length)
         self.segment_embeddings = self._add_table("segment_embeddings", self.num_segments)
@@ -94,10 +96,12 @@ class BertEmbeddings(keras.layers.Layer):
             autocast=False,
         )
 
-    def call(self, token_ids, segment_ids=None, training=None):
-        length = ops.shape(token_ids)[1]
+    def call(self, token_ids, segment_ids=None, position_ids=None, training=None):
         tokens = ops.take(self.token_embeddings, token_ids, axis=0)
-        positions = self._positions(length)
+        if position_ids is None:
+            positions = self._positions(ops.shape(token_ids)[1])
+        else:
+            positions = self._positions_at(position_ids)
         if segment_ids is None:
             segments = self.segment_embeddings[0]
         else:
@@ -124,6 +128,13 @@ class BertEmbeddings(keras.layers.Layer):
         coarse = (trained[:used] - trained[:1]) * (_COARSE_SHARE / (1 - _COARSE_SHARE))
         composed = ops.expand_dims(coarse, 1) + trained
         return ops.reshape(composed, (-1, self.hidden_dim))[:length]
+
+    def _positions_at(self, position_ids):
+        """The vectors of these positions, float32 (B, S, hidden_dim)."""
+        length = ops.shape(position_ids)[1]  # No position of a text in the row is higher.
+        if isinstance(length, int):
+            length = min(length, self.extended_length or self.max_length)
+        return ops.take(self._positions(length), position_ids, axis=0)
 
     def get_config(self):
         return {

@@ -29,7 +29,7 @@ class TransformerBlock(keras.layers.Layer):
 
     Call arguments:
         inputs: float (B, S, H).
-        attention_bias: float (B, 1, 1, S) or None.
+        attention_bias: As for `SelfAttention`, or None.
         return_probabilities: Python bool; also return the attention weights, float32 (B, N, S, S).
         first_only: Python bool; compute the first token's output alone: S of the results is 1.
 

@@ -29,14 +29,17 @@ def gather_positions(sequence, positions):
 class Pooler(keras.layers.Layer):
     """tanh(W·h₀ + b) of the first token's vector: the summary that NSP and classifiers use.
 
+    A row of several texts has several first tokens, and a summary for each.
+
     Args:
         initializer_range: Standard deviation of the truncated normal that starts W.
 
     Call arguments:
         sequence: float (B, S, H).
+        first_positions: int32 (B, K), where the texts of each row begin; None for rows of one.
 
     Returns:
-        float (B, H), in the compute dtype.
+        float (B, H), or (B, K, H) with `first_positions`, in the compute dtype.
 
     Reference:
         google-research/bert, modeling.py, scope "pooler".
@@ -46,17 +49,22 @@ class Pooler(keras.layers.Layer):
         super().__init__(**kwargs)
         self.initializer_range = initializer_range
 
-    def build(self, sequence_shape):
+    def build(self, sequence_shape, first_positions_shape=None):
         width = sequence_shape[-1]
         self.dense = TokenDense(width, self.initializer_range, dtype=self.dtype_policy, name="dense")
         self.dense.build((sequence_shape[0], width))
         self.built = True
 
-    def call(self, sequence):
-        return ops.tanh(self.dense(sequence[:, 0]))
+    def call(self, sequence, first_positions=None):
+        if first_positions is None:
+            first = sequence[:, 0]
+        else:
+            first = gather_positions(sequence, first_positions)
+        return ops.tanh(self.dense(first))
 
-    def compute_output_shape(self, sequence_shape):
-        return (sequence_shape[0], sequence_shape[-1])
+    def compute_output_shape(self, sequence_shape, first_positions_shape=None):
+        texts = () if first_positions_shape is None else first_positions_shape[1:]
+        return (sequence_shape[0], *texts, sequence_shape[-1])
 
     def get_config(self):
         return {**super().get_config(), "initializer_range": self.initializer_range}

@@ -22,3 +22,4 @@ from kbert.models.span_finder import BertSpanFinder as BertSpanFinder
 from kbert.models.span_finder import SpanObjective as SpanObjective
 from kbert.models.tagger import BertTagger as BertTagger
 from kbert.models.tagger import TaggingObjective as TaggingObjective
+from kbert.models.text_model import TextModel as TextModel

@@ -1,12 +1,15 @@
 """`Bert`: the encoder, ids in, vectors out."""
 
 import keras
-from keras import ops
 
 from kbert import features
 from kbert.config import BertConfig
-from kbert.layers import BertEmbeddings, Pooler, TransformerBlock, attention_bias
+from kbert.layers import BertEmbeddings, Pooler, TransformerBlock, attention_bias, part_attention_bias
 from kbert.models.lora import AdaptableModel
+from kbert.models.text_model import as_features
+
+#: What a row of several texts has besides; all of them or none.
+_PACKED_INPUTS = (features.PART_IDS, features.POSITION_IDS, features.FIRST_POSITIONS)
 
 
 @keras.saving.register_keras_serializable(package="kbert")
@@ -24,18 +27,23 @@ class Bert(AdaptableModel):
         inputs: Dict of `token_ids` int32 (B, S), `segment_ids` int32 (B, S; all 0 when left out) and
             `padding_mask` int32 (B, S), 1 = real token (all real when left out). A bare tensor is
             taken as `token_ids`.
+            Rows of several texts (see `kbert.data.pack_rows`) have three more, and each text then gets the
+            outputs that it has alone: `part_ids` int32 (B, S), 1, 2, ... = which text, 0 = padding, which
+            takes the place of `padding_mask`; `position_ids` int32 (B, S), positions within the text; and
+            `first_positions` int32 (B, K), where each text begins.
         pooled_only: Python bool; return `pooled_output` alone, the same numbers. The last block then works
-            for the first token only: up to a seventh less work for 6 layers. Overrides `return_layers`.
+            for the first token only (of rows of one text): up to a seventh less work for 6 layers.
+            Overrides `return_layers`.
         return_layers: Python bool; also return `layer_outputs`, a list of L + 1 tensors (B, S, H), the
             embeddings first, and `attention_probabilities`, a list of L float32 tensors (B, N, S, S).
 
     Returns:
         Dict of `sequence_output` float32 (B, S, H) and, with the pooler, `pooled_output` (B, H) in the
-        compute dtype.
+        compute dtype; (B, K, H) for rows of several texts.
 
     Raises:
-        ValueError: `token_ids` is missing, a sequence is longer than `config.longest_sequence`, or
-            `pooled_only` is asked of an encoder without pooler.
+        ValueError: `token_ids` is missing, a text is longer than `config.longest_sequence`, rows of several
+            texts lack one of their inputs, or `pooled_only` is asked of an encoder without pooler.
 
     Example:
         >>> import numpy as np
@@ -104,21 +112,26 @@ class Bert(AdaptableModel):
         if pooled_only and self.pooler is None:
             raise ValueError("pooled_only=True, but this encoder was made with pooler=False")
         inputs = as_features(inputs)
-        mask = inputs.get(features.PADDING_MASK)
-        bias = None if mask is None else attention_bias(mask)
+        packed = _is_packed(inputs)
         hidden = self.embeddings(
-            inputs[features.TOKEN_IDS], inputs.get(features.SEGMENT_IDS), training=training
+            inputs[features.TOKEN_IDS],
+            inputs.get(features.SEGMENT_IDS),
+            inputs.get(features.POSITION_IDS),
+            training=training,
         )
+        bias = _attention_bias(inputs)
         layer_outputs, maps = [hidden], []
         for index, block in enumerate(self.blocks, start=1):
-            first_only = pooled_only and index == len(self.blocks)
+            first_only = pooled_only and not packed and index == len(self.blocks)
             results = block(
                 hidden, bias, training=training, return_probabilities=return_layers, first_only=first_only
             )
             hidden, *probabilities = results if return_layers else (results,)
             layer_outputs.append(hidden)
             maps += probabilities
-        outputs = {} if self.pooler is None else {features.POOLED_OUTPUT: self.pooler(hidden)}
+        outputs = {}
+        if self.pooler is not None:
+            outputs[features.POOLED_OUTPUT] = self.pooler(hidden, inputs.get(features.FIRST_POSITIONS))
         if pooled_only:
             return outputs
         outputs[features.SEQUENCE_OUTPUT] = hidden
@@ -140,17 +153,20 @@ class Bert(AdaptableModel):
         return cls(**{**config, "config": BertConfig.from_dict(config["config"])})
 
 
-def as_features(inputs) -> dict:
-    """The inputs as a dict; a bare tensor is `token_ids`.
-
-    Raises:
-        ValueError: A dict without `token_ids`.
-    """
-    if not isinstance(inputs, dict):
-        return {features.TOKEN_IDS: ops.convert_to_tensor(inputs, dtype="int32")}
-    if features.TOKEN_IDS not in inputs:
+def _is_packed(inputs) -> bool:
+    """Whether the rows hold several texts each; half of what that takes would give wrong numbers silently."""
+    missing = [name for name in _PACKED_INPUTS if name not in inputs]
+    if 0 < len(missing) < len(_PACKED_INPUTS):
         raise ValueError(
-            f"inputs have the keys {sorted(inputs)}; expected {features.TOKEN_IDS!r} and, optionally, "
-            f"{features.SEGMENT_IDS!r} and {features.PADDING_MASK!r}"
+            f"rows of several texts need all of {', '.join(_PACKED_INPUTS)}; the inputs lack "
+            f"{', '.join(missing)}; make such rows with kbert.data.pack_rows"
         )
-    return inputs
+    return not missing
+
+
+def _attention_bias(inputs):
+    """What each token may look at, as a number to add to the scores; None for everything."""
+    if features.PART_IDS in inputs:
+        return part_attention_bias(inputs[features.PART_IDS])
+    mask = inputs.get(features.PADDING_MASK)
+    return None if mask is None else attention_bias(mask)

@@ -15,8 +15,8 @@ from kbert.layers import (
     mean_pool,
     squared_error_sum,
 )
-from kbert.models.bert import as_features
 from kbert.models.head_model import HeadModel
+from kbert.models.text_model import as_features, as_rows
 
 _POOLINGS = {"mean": mean_pool, "first": first_pool, "max": max_pool}
 
@@ -70,21 +70,13 @@ class BertEmbedder(HeadModel):
         self.pooling = pooling
         self.normalize = normalize
 
-    def build_heads(self):
-        """Pooling has no weights."""
-
     def head_config(self):
         return {"pooling": self.pooling, "normalize": self.normalize}
 
     def call(self, inputs, training=None):
         inputs = as_features(inputs)
-        *leading, length = ops.shape(inputs[features.TOKEN_IDS])
-        # The encoder knows texts in rows only: (B, 2, S) becomes (2·B, S), and then back.
-        rows = {
-            name: ops.reshape(inputs[name], (-1, length))
-            for name in (features.TOKEN_IDS, features.SEGMENT_IDS, features.PADDING_MASK)
-            if name in inputs
-        }
+        leading = ops.shape(inputs[features.TOKEN_IDS])[:-1]
+        rows = as_rows(inputs)
         hidden = self.bert(rows, training=training)[features.SEQUENCE_OUTPUT]
         mask = rows.get(features.PADDING_MASK, ops.ones_like(rows[features.TOKEN_IDS]))
         embedding = _POOLINGS[self.pooling](hidden, mask)

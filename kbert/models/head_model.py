@@ -37,8 +37,7 @@ class HeadModel(AdaptableModel):
         self.built = True
 
     def build_heads(self) -> None:
-        """Builds the layers above the encoder."""
-        raise NotImplementedError
+        """Builds the layers above the encoder; none by default."""
 
     def head_config(self) -> dict[str, Any]:
         """The constructor's arguments besides those of this class and `dtype`, by name; plain JSON values."""

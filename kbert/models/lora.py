@@ -11,14 +11,14 @@ import safetensors
 import safetensors.numpy
 from keras import ops
 
-from kbert import features
 from kbert.errors import InputError
 from kbert.layers import AdaptableDense
+from kbert.models.text_model import TextModel
 
 
 @keras.saving.register_keras_serializable(package="kbert")
-class AdaptableModel(keras.Model):
-    """A `keras.Model` whose encoder can be fine-tuned by low-rank factors; the base class of all of kbert's.
+class AdaptableModel(TextModel):
+    """A `TextModel` whose encoder can be fine-tuned by low-rank factors; the base class of all of kbert's.
 
     Low-rank adaptation leaves the encoder as it is and trains, beside each projection of its attention
     (queries, keys, values, output), two thin matrices whose product is added to it: half a percent of
@@ -46,27 +46,6 @@ class AdaptableModel(keras.Model):
     Reference:
         Hu et al., 2021, "LoRA: Low-Rank Adaptation of Large Language Models".
     """
-
-    #: Axes of `token_ids`: batch and sequence, and whatever a subclass has between.
-    input_axes = 2
-
-    def export(self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **kwargs):
-        """Keras's own export, which takes all inputs for floats unless told; here they are ids.
-
-        Without `input_signature` the exported function takes `token_ids`, `segment_ids` and `padding_mask`,
-        int32, of any batch size and length.
-        """
-        if input_signature is None:
-            names = (features.TOKEN_IDS, features.SEGMENT_IDS, features.PADDING_MASK)
-            shape = (None,) * self.input_axes
-            input_signature = [{name: keras.InputSpec(shape=shape, dtype="int32") for name in names}]
-        super().export(filepath, format, verbose, input_signature, **kwargs)
-
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        # Outputs without a target, such as hidden states, are no predictions; Keras would ask for one.
-        if isinstance(y, dict):
-            y_pred = {name: output for name, output in y_pred.items() if name in y} or y_pred
-        return super().compute_metrics(x, y, y_pred, sample_weight)
 
     @property
     def lora_rank(self) -> int | None:  # noqa: D102

@@ -5,8 +5,8 @@ import keras
 from kbert import features
 from kbert.config import BertConfig
 from kbert.layers import MaskedLanguageModelHead, correct_sum, cross_entropy_sum, gather_positions
-from kbert.models.bert import as_features
 from kbert.models.head_model import HeadModel
+from kbert.models.text_model import as_features
 
 
 @keras.saving.register_keras_serializable(package="kbert")

@@ -7,8 +7,8 @@ from kbert import features
 from kbert.config import BertConfig
 from kbert.layers import Dropout, TokenDense, correct_sum, cross_entropy_sum
 from kbert.layers.masks import HIDDEN_SCORE
-from kbert.models.bert import as_features
 from kbert.models.head_model import HeadModel
+from kbert.models.text_model import as_features, as_rows
 
 
 @keras.saving.register_keras_serializable(package="kbert")
@@ -64,9 +64,7 @@ class BertMultipleChoice(HeadModel):
                 f"token_ids has the shape {shape}; expected three axes, (batch, choices, sequence), "
                 "with one row for each choice"
             )
-        names = (features.TOKEN_IDS, features.SEGMENT_IDS, features.PADDING_MASK)
-        rows = {name: ops.reshape(inputs[name], (-1, shape[2])) for name in names if name in inputs}
-        pooled = self.bert(rows, training=training, pooled_only=True)[features.POOLED_OUTPUT]
+        pooled = self.bert(as_rows(inputs), training=training, pooled_only=True)[features.POOLED_OUTPUT]
         scores = self.choice(self.dropout_layer(pooled, training=training))
         logits = ops.reshape(scores, (-1, shape[1]))
         if features.PADDING_MASK in inputs:

@@ -5,8 +5,8 @@ import keras
 from kbert import features
 from kbert.config import BertConfig
 from kbert.layers import MaskedLanguageModelHead, TokenDense, correct_sum, cross_entropy_sum, gather_positions
-from kbert.models.bert import as_features
 from kbert.models.head_model import HeadModel
+from kbert.models.text_model import as_features
 
 
 @keras.saving.register_keras_serializable(package="kbert")
@@ -22,8 +22,8 @@ class BertPretrainer(HeadModel):
             is scored: P = S.
 
     Returns:
-        Dict of `mlm_logits` float32 (B, P, V), `nsp_logits` float32 (B, 2), `sequence_output` and
-        `pooled_output`. All logits, not probabilities.
+        Dict of `mlm_logits` float32 (B, P, V), `nsp_logits` float32 (B, 2), or (B, K, 2) for rows of several
+        texts, `sequence_output` and `pooled_output`. All logits, not probabilities.
 
     Example:
         >>> import numpy as np
@@ -55,7 +55,7 @@ class BertPretrainer(HeadModel):
 
     def call(self, inputs, training=None):
         inputs = as_features(inputs)
-        encoded = self.bert(_encoder_inputs(inputs), training=training)
+        encoded = self.bert(inputs, training=training)
         hidden = encoded[features.SEQUENCE_OUTPUT]
         if features.MASK_POSITIONS in inputs:
             hidden = gather_positions(hidden, inputs[features.MASK_POSITIONS])
@@ -66,21 +66,20 @@ class BertPretrainer(HeadModel):
         }
 
 
-def _encoder_inputs(inputs: dict) -> dict:
-    names = (features.TOKEN_IDS, features.SEGMENT_IDS, features.PADDING_MASK)
-    return {name: inputs[name] for name in names if name in inputs}
-
-
 class PretrainingObjective:
     """The two losses of pretraining and their accuracies, as (sum, weight) pairs.
 
     The MLM loss counts each masked token once, whatever row or replica it is in; the NSP loss counts
-    rows. What is minimised is the sum of both means.
+    texts, of which packed rows hold several. What is minimised is the sum of both means.
+
+    Args:
+        next_sentence: False for records without such a task; the MLM loss is then the only one.
 
     Call arguments:
         outputs: Of `BertPretrainer`, called with `mask_positions`.
         targets: Dict of `mask_ids` int32 (B, P), `mask_weights` float32 (B, P) and
-            `next_sentence_label` int32 (B).
+            `next_sentence_label` int32 (B); or, of rows of several texts, int32 (B, K) and
+            `next_sentence_weight` float32 (B, K), 0 where there is no text.
 
     Returns:
         Dict of `mlm_loss`, `nsp_loss`, `mlm_accuracy`, `nsp_accuracy`: pairs of float32 scalars.
@@ -89,15 +88,20 @@ class PretrainingObjective:
         google-research/bert, run_pretraining.py, `model_fn_builder`.
     """
 
-    losses = ("mlm_loss", "nsp_loss")
-    metrics = ("mlm_accuracy", "nsp_accuracy")
+    def __init__(self, next_sentence: bool = True):
+        tasks = ("mlm", "nsp") if next_sentence else ("mlm",)
+        self.losses = tuple(f"{task}_loss" for task in tasks)
+        self.metrics = tuple(f"{task}_accuracy" for task in tasks)
 
     def __call__(self, outputs: dict, targets: dict) -> dict:
-        mlm = (targets[features.MASK_IDS], outputs[features.MLM_LOGITS], targets[features.MASK_WEIGHTS])
-        nsp = (targets[features.NEXT_SENTENCE_LABEL], outputs[features.NSP_LOGITS])
-        return {
-            "mlm_loss": cross_entropy_sum(*mlm),
-            "nsp_loss": cross_entropy_sum(*nsp),
-            "mlm_accuracy": correct_sum(*mlm),
-            "nsp_accuracy": correct_sum(*nsp),
+        tasks = {
+            "mlm": (targets[features.MASK_IDS], outputs[features.MLM_LOGITS], targets[features.MASK_WEIGHTS])
         }
+        if "nsp_loss" in self.losses:
+            tasks["nsp"] = (
+                targets[features.NEXT_SENTENCE_LABEL],
+                outputs[features.NSP_LOGITS],
+                targets.get(features.NEXT_SENTENCE_WEIGHT),
+            )
+        losses = {f"{task}_loss": cross_entropy_sum(*terms) for task, terms in tasks.items()}
+        return losses | {f"{task}_accuracy": correct_sum(*terms) for task, terms in tasks.items()}

@@ -7,8 +7,8 @@ from kbert import features
 from kbert.config import BertConfig
 from kbert.layers import TokenDense, cross_entropy_sum
 from kbert.layers.masks import HIDDEN_SCORE
-from kbert.models.bert import as_features
 from kbert.models.head_model import HeadModel
+from kbert.models.text_model import as_features
 
 
 @keras.saving.register_keras_serializable(package="kbert")

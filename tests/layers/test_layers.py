@@ -15,6 +15,7 @@ from kbert.layers import (
     activation,
     attention_bias,
     gather_positions,
+    part_attention_bias,
 )
 from tests.layer_contract import assert_layer_contract
 
@@ -22,6 +23,7 @@ RNG = np.random.default_rng(7)
 HIDDEN = RNG.normal(size=(3, 5, 8)).astype("float32")
 TOKENS = RNG.integers(0, 11, (3, 5)).astype("int32")
 SEGMENTS = RNG.integers(0, 2, (3, 5)).astype("int32")
+POSITIONS = np.array([[0, 1, 2, 0, 1], [0, 1, 2, 3, 4], [0, 0, 1, 0, 0]], "int32")
 MASK = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 0, 1, 1, 0]])
 BIAS = np.where(MASK, 0.0, -1e9).astype("float32")[:, None, None, :]
 
@@ -74,6 +76,13 @@ def test_embeddings_contract():
     )
 
 
+def test_embeddings_contract_with_positions():
+    kwargs = dict(vocab_size=11, hidden_dim=8, max_length=5, dropout=0.3, initializer_range=0.5)
+    others = dict(num_segments=3, layer_norm_epsilon=1e-6, extended_length=7)
+    tensors = (TOKENS, SEGMENTS, POSITIONS)
+    assert_layer_contract(BertEmbeddings, {**kwargs, **others}, tensors, mixed_dtype="float32")
+
+
 def test_attention_contract():
     kwargs = {"num_heads": 2, "attention_dropout": 0.4, "initializer_range": 0.5}
     assert_layer_contract(SelfAttention, kwargs, (HIDDEN, BIAS))
@@ -93,6 +102,7 @@ def test_block_contract():
 
 def test_pooler_contract():
     assert_layer_contract(Pooler, {"initializer_range": 0.5}, HIDDEN)
+    assert_layer_contract(Pooler, {"initializer_range": 0.5}, (HIDDEN, POSITIONS[:, 1:3]))
 
 
 def test_mlm_head_contract():
@@ -140,6 +150,36 @@ def test_a_row_of_padding_stays_finite_and_uniform():
 @pytest.mark.parametrize("dtype", ["bool", "int32", "float32"])
 def test_masks_of_any_dtype_mean_the_same(dtype):
     np.testing.assert_array_equal(attention_bias(MASK.astype(dtype)), BIAS)
+
+
+def test_parts_see_themselves():
+    parts = np.array([[1, 1, 2, 2, 0], [1, 2, 1, 3, 3], [0, 0, 0, 0, 0]], "int64")
+    expected = [[[0.0 if a == b else -1e9 for a in row] for b in row] for row in parts]
+    np.testing.assert_array_equal(part_attention_bias(parts)[:, 0], expected)
+
+
+def test_embeddings_at_given_positions():
+    layer = BertEmbeddings(11, 8, max_length=5, dropout=0.0, initializer_range=0.5)
+    shuffled = layer(TOKENS, SEGMENTS, POSITIONS[:, ::-1])
+    for place in range(5):
+        # Alone at its position, behind others that do not count.
+        for row in range(3):
+            position = POSITIONS[row, 4 - place]
+            tokens = np.full((1, position + 1), TOKENS[row, place])
+            alone = layer(tokens, np.full_like(tokens, SEGMENTS[row, place]))[0, -1]
+            np.testing.assert_allclose(shuffled[row, place], alone, atol=1e-6)
+    # A row may be longer than the positions reach.
+    twice = layer(np.tile(TOKENS, 2), np.tile(SEGMENTS, 2), np.tile(np.arange(5)[None], (3, 2)))
+    np.testing.assert_allclose(twice, np.tile(layer(TOKENS, SEGMENTS), (1, 2, 1)), atol=1e-6)
+
+
+def test_pooler_of_several_texts():
+    layer = Pooler(initializer_range=0.5)
+    outputs = layer(HIDDEN, np.array([[0, 3], [2, 0], [4, 1]], "int32"))
+    for row, places in enumerate([[0, 3], [2, 0], [4, 1]]):
+        for number, place in enumerate(places):
+            alone = layer(HIDDEN[row : row + 1, place:])[0]
+            np.testing.assert_allclose(outputs[row, number], alone, atol=1e-6)
 
 
 def test_embeddings_sum_three_tables():

@@ -10,30 +10,11 @@ import pytest
 from kbert import models
 from kbert.layers import BertEmbeddings, TransformerBlock
 from kbert.models import Bert, BertClassifier, HeadModel
+from tests.model_contract import make_inputs, randomised
 
 on_tensorflow = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="is about TensorFlow: its tapes, graphs or strategies"
 )
-
-
-def make_inputs(config, batch=3, length=7):
-    rng = np.random.default_rng(0)
-    mask = np.ones((batch, length), "int32")
-    mask[1, 4:] = 0
-    return {
-        "token_ids": rng.integers(0, config.vocab_size, (batch, length)).astype("int32"),
-        "segment_ids": rng.integers(0, config.num_segments, (batch, length)).astype("int32"),
-        "padding_mask": mask,
-    }
-
-
-def randomised(model, scale=0.2):
-    """Weights large enough for every path through the model to show."""
-    rng = np.random.default_rng(11)
-    model.build()
-    for weight in model.weights:
-        weight.assign(np.asarray(weight) + rng.normal(0, scale, weight.shape))
-    return model
 
 
 def numbers(tensor):
@@ -130,7 +111,7 @@ def test_composed_positions_are_the_published_formula():
 
 
 def test_trained_positions_do_not_notice_the_extension(tiny_config):
-    inputs = make_inputs(tiny_config, length=40)
+    inputs = make_inputs(tiny_config, (3, 40))
     plain = randomised(Bert(tiny_config))
     extended = Bert(tiny_config.replace(extended_length=1600))
     extended.build()
@@ -139,12 +120,12 @@ def test_trained_positions_do_not_notice_the_extension(tiny_config):
     for name, value in plain(inputs).items():
         np.testing.assert_array_equal(numbers(extended(inputs)[name]), numbers(value), err_msg=name)
     with pytest.raises(ValueError, match="41 tokens.*max_length=40 .*extended_length=None.*up to 1600"):
-        plain(make_inputs(tiny_config, length=41))
+        plain(make_inputs(tiny_config, (3, 41)))
 
 
 def test_long_texts_run_train_and_are_saved(tiny_config, tmp_path):
     config = tiny_config.replace(max_length=6, extended_length=20, dropout=0.0, attention_dropout=0.0)
-    model, inputs = randomised(BertClassifier(config, 2)), make_inputs(config, length=20)
+    model, inputs = randomised(BertClassifier(config, 2)), make_inputs(config, (3, 20))
     before = np.array(model.bert.embeddings.position_embeddings)
     model.compile(
         keras.optimizers.SGD(0.1), {"logits": keras.losses.SparseCategoricalCrossentropy(from_logits=True)}
@@ -157,7 +138,7 @@ def test_long_texts_run_train_and_are_saved(tiny_config, tmp_path):
     assert again.config == config
     np.testing.assert_allclose(numbers(again(inputs)["logits"]), numbers(model(inputs)["logits"]), atol=1e-6)
     with pytest.raises(ValueError, match="21 tokens.*extended_length=20"):
-        model(make_inputs(config, length=21))
+        model(make_inputs(config, (3, 21)))
 
 
 @on_tensorflow
@@ -265,7 +246,7 @@ def test_recompute_on_two_replicas_in_our_own_loop(dropping_config):
     from kbert.training import AdamW, fit, strategy_for
 
     config = dropping_config.replace(num_layers=1)
-    inputs, targets = make_inputs(config, batch=4), {"label": np.array([0, 1, 1, 0], "int32")}
+    inputs, targets = make_inputs(config, (4, 7)), {"label": np.array([0, 1, 1, 0], "int32")}
     results = []
     for remat in (False, True):
         keras.utils.set_random_seed(7)
@@ -303,7 +284,7 @@ def test_xla_gives_the_same_outputs(tiny_config):
 
     config = tiny_config.replace(extended_length=50)
     model = randomised(models.BertPretrainer(config))
-    inputs = {**make_inputs(config, length=45), "mask_positions": np.array([[1, 3]] * 3, "int32")}
+    inputs = {**make_inputs(config, (3, 45)), "mask_positions": np.array([[1, 3]] * 3, "int32")}
     compiled = tf.function(model, jit_compile=True)
     for name, value in model(inputs).items():
         np.testing.assert_allclose(compiled(inputs)[name], value, atol=1e-5, err_msg=name)

@@ -5,28 +5,9 @@ import numpy as np
 import pytest
 
 from kbert.models import Bert, BertClassifier, BertPretrainer, ClassificationObjective
+from tests.model_contract import make_inputs, randomised
 
 RNG = np.random.default_rng(3)
-
-
-def make_inputs(config, batch=3, length=7, seed=0):
-    rng = np.random.default_rng(seed)
-    mask = np.ones((batch, length), "int32")
-    mask[1, 4:] = 0
-    return {
-        "token_ids": rng.integers(0, config.vocab_size, (batch, length)).astype("int32"),
-        "segment_ids": rng.integers(0, 2, (batch, length)).astype("int32"),
-        "padding_mask": mask,
-    }
-
-
-def randomised(model, scale=0.2):
-    """Weights large enough for every path through the model to show."""
-    rng = np.random.default_rng(11)
-    model.build()
-    for weight in model.weights:
-        weight.assign(np.asarray(weight) + rng.normal(0, scale, weight.shape))
-    return model
 
 
 def test_each_input_counts(tiny_config):

@@ -5,32 +5,13 @@ import numpy as np
 import pytest
 
 from kbert.models import Bert, BertPretrainer, PretrainingObjective
+from tests.model_contract import make_inputs, randomised
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("kbert.training is TensorFlow's", allow_module_level=True)
 import tensorflow as tf
 
 RNG = np.random.default_rng(3)
-
-
-def make_inputs(config, batch=3, length=7, seed=0):
-    rng = np.random.default_rng(seed)
-    mask = np.ones((batch, length), "int32")
-    mask[1, 4:] = 0
-    return {
-        "token_ids": rng.integers(0, config.vocab_size, (batch, length)).astype("int32"),
-        "segment_ids": rng.integers(0, 2, (batch, length)).astype("int32"),
-        "padding_mask": mask,
-    }
-
-
-def randomised(model, scale=0.2):
-    """Weights large enough for every path through the model to show."""
-    rng = np.random.default_rng(11)
-    model.build()
-    for weight in model.weights:
-        weight.assign(np.asarray(weight) + rng.normal(0, scale, weight.shape))
-    return model
 
 
 def test_pooled_only_gives_the_same_output_and_gradients(tiny_config):
@@ -136,7 +117,7 @@ def test_two_replicas_pretrain_like_one_device(tiny_config):
     from kbert.training import AdamW, fit, strategy_for
 
     config = tiny_config.replace(dropout=0.0, attention_dropout=0.0, num_layers=1)
-    inputs = make_inputs(config, batch=4) | {"mask_positions": np.array([[1, 3, 5]] * 4, "int32")}
+    inputs = make_inputs(config, (4, 7)) | {"mask_positions": np.array([[1, 3, 5]] * 4, "int32")}
     targets = {
         "mask_ids": RNG.integers(0, config.vocab_size, (4, 3)).astype("int32"),
         "mask_weights": np.array([[1, 1, 1], [1, 0, 0], [0, 0, 0], [1, 1, 0]], "float32"),

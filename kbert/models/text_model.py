@@ -1,0 +1,62 @@
+"""`TextModel`: a `keras.Model` that reads token ids; and the shapes in which they may come."""
+
+import keras
+from keras import ops
+
+from kbert import features
+
+#: What the encoder reads of a dict that may hold more.
+ENCODER_INPUTS = (features.TOKEN_IDS, features.SEGMENT_IDS, features.PADDING_MASK)
+
+
+@keras.saving.register_keras_serializable(package="kbert")
+class TextModel(keras.Model):
+    """A `keras.Model` that turns a dict of ids into a dict of outputs; the base of all of kbert's.
+
+    Where Keras would guess wrongly for such a model, this class says how it is.
+    """
+
+    #: Axes of `token_ids`: batch and sequence, and whatever a subclass has between.
+    input_axes = 2
+
+    def export(self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **kwargs):
+        """Keras's own export, which takes all inputs for floats unless told; here they are ids.
+
+        Without `input_signature` the exported function takes `token_ids`, `segment_ids` and `padding_mask`,
+        int32, of any batch size and length.
+        """
+        if input_signature is None:
+            shape = (None,) * self.input_axes
+            input_signature = [{name: keras.InputSpec(shape=shape, dtype="int32") for name in ENCODER_INPUTS}]
+        super().export(filepath, format, verbose, input_signature, **kwargs)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        # Outputs without a target, such as hidden states, are no predictions; Keras would ask for one.
+        if isinstance(y, dict):
+            y_pred = {name: output for name, output in y_pred.items() if name in y} or y_pred
+        return super().compute_metrics(x, y, y_pred, sample_weight)
+
+
+def as_features(inputs) -> dict:
+    """The inputs as a dict; a bare tensor is `token_ids`.
+
+    Raises:
+        ValueError: A dict without `token_ids`.
+    """
+    if not isinstance(inputs, dict):
+        return {features.TOKEN_IDS: ops.convert_to_tensor(inputs, dtype="int32")}
+    if features.TOKEN_IDS not in inputs:
+        raise ValueError(
+            f"inputs have the keys {sorted(inputs)}; expected {features.TOKEN_IDS!r} and, optionally, "
+            f"{features.SEGMENT_IDS!r} and {features.PADDING_MASK!r}"
+        )
+    return inputs
+
+
+def as_rows(inputs: dict) -> dict:
+    """The encoder's inputs with all axes before the last made one: int32 (B, K, S) becomes (B·K, S).
+
+    The encoder knows texts in rows only; a question's choices or the texts of a pair are rows to it.
+    """
+    length = ops.shape(inputs[features.TOKEN_IDS])[-1]
+    return {name: ops.reshape(inputs[name], (-1, length)) for name in ENCODER_INPUTS if name in inputs}
