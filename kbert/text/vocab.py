@@ -20,12 +20,18 @@ class Vocab:
     line: Google's Chinese vocabulary has the line separator U+2028 as an entry, at which Python's
     `splitlines` would break and so shift all later ids. `"##"` marks a piece that continues a word.
 
+    What moves no id is put right when a file is read: a byte order mark, Windows line ends, blanks and tabs
+    around a piece, empty lines at the end. An empty line elsewhere, a piece that is there twice and a
+    special token that is missing are errors, as nobody but the user can tell which ids the model has
+    learned.
+
     Args:
         tokens: The pieces; each once, none empty, the five special ones among them.
         source: Named in errors, such as the file the tokens came from.
 
     Raises:
-        InputError: A token is empty, longer than 256 bytes, or there twice; a special one is missing.
+        InputError: A token is empty, longer than 256 bytes, has a tab or a carriage return in it, or is
+            there twice; a special one is missing.
 
     Example:
         >>> vocab = Vocab(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "play", "##ing"])
@@ -43,29 +49,26 @@ class Vocab:
     def _check(self, source: str) -> None:
         first_line = {}
         for line, token in enumerate(self.tokens, start=1):
-            if not token:
-                raise InputError(
-                    f"{source}:{line}: the line is empty; expected one word piece a line; remove it"
-                )
-            if len(token.encode()) > _MAX_TOKEN_BYTES:
-                raise InputError(
-                    f"{source}:{line}: a piece of over {_MAX_TOKEN_BYTES} bytes; is this a vocabulary?"
-                )
-            if token in first_line:
-                raise InputError(
-                    f"{source}:{line}: {token!r} is on line {first_line[token]} already; remove one of them"
-                )
+            if problem := _problem(token, first_line.get(token)):
+                raise InputError(f"{source}:{line}: {problem}")
             first_line[token] = line
         missing = [token for token in SPECIAL_TOKENS if token not in first_line]
         if missing:
+            other = any(token in first_line for token in ("<unk>", "<pad>", "<s>"))
             raise InputError(
                 f"{source}: {', '.join(missing)} missing among its {len(self.tokens)} lines; "
-                f"expected all of {', '.join(SPECIAL_TOKENS)}, each on a line of its own"
+                f"expected all of {', '.join(SPECIAL_TOKENS)}, each on a line of its own; "
+                + (
+                    "this one is of another kind of model than BERT"
+                    if other
+                    else "write what is missing over [unusedN] entries, or at the end and give the model "
+                    "rows for it by kbert.resize_vocab"
+                )
             )
 
     @classmethod
     def read(cls, path: str | os.PathLike) -> "Vocab":
-        """The vocabulary in a file of UTF-8, one piece a line; Windows line ends are understood.
+        """The vocabulary in a file of UTF-8, one piece a line.
 
         Raises:
             InputError: The file is missing or no UTF-8, or its entries are wrong (see the class).
@@ -83,10 +86,10 @@ class Vocab:
             raise InputError(
                 f"{path}:{line}: is no UTF-8 ({error.reason}); save the file as UTF-8"
             ) from error
-        lines = text.split("\n")
-        if not lines[-1]:
-            lines.pop()  # what follows the last line end is no line
-        return cls([line.removesuffix("\r") for line in lines], source=str(path))
+        lines = [line.removesuffix("\r").strip(" \t") for line in text.split("\n")]
+        while lines and not lines[-1]:
+            lines.pop()
+        return cls(lines, source=str(path))
 
     def write(self, path: str | os.PathLike) -> None:
         """Writes the form that `read` reads; the file appears complete or not at all."""
@@ -116,3 +119,25 @@ class Vocab:
 
     def __repr__(self) -> str:
         return f"Vocab of {len(self)} word pieces"
+
+
+def _problem(token: str, first_line: int | None) -> str | None:
+    """What is wrong with an entry, and the remedy; `first_line` is where it is already, if anywhere."""
+    if not token:
+        return (
+            "the line is empty; expected one word piece a line; write a name such as [unused900] there if "
+            "a model was trained with this file, as removing the line would move all later ids"
+        )
+    if "\t" in token or "\r" in token:
+        return (
+            f"{token[:40]!r} has a tab or carriage return in it; expected a word piece and nothing else, "
+            "lines ended by \\n; `cut -f1` keeps the first of several columns"
+        )
+    if len(token.encode()) > _MAX_TOKEN_BYTES:
+        return f"a piece of over {_MAX_TOKEN_BYTES} bytes; is this a vocabulary, one word piece a line?"
+    if first_line is not None:
+        return (
+            f"{token!r} is on line {first_line} already; Google's code takes the later one: write a name "
+            f"such as [unused900] on line {first_line} if a model was trained with this file, else remove one"
+        )
+    return None

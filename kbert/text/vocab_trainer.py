@@ -3,41 +3,64 @@
 import collections
 import heapq
 import itertools
-from collections.abc import Iterable
+import re
+import time
+from collections.abc import Iterable, Iterator, Sequence
 
-import tensorflow as tf
 from absl import logging
 
 from kbert.errors import InputError
-from kbert.text.vocab import SPECIAL_TOKENS, Vocab
-from kbert.text.wordpiece import split_words
+from kbert.text.vocab import PAD, SPECIAL_TOKENS, Vocab
+from kbert.text.word_counts import count_words
 
 #: A longer word is rarely a word of a language; it would fill the vocabulary with parts of itself.
 _MAX_WORD_CHARS = 50
 #: A pair of pieces seen only once says nothing about the next text.
 _MIN_PAIR_COUNT = 2
-_BATCH_LINES = 4096
+#: If the characters alone take up more of the vocabulary, few places are left for words.
+_LARGE_ALPHABET = 0.5
+_LOG_SECONDS = 10
 
 
-def train_vocab(texts: Iterable[str | bytes], vocab_size: int, lowercase: bool = True) -> Vocab:
+def train_vocab(
+    texts: Iterable[str | bytes],
+    vocab_size: int,
+    lowercase: bool = True,
+    *,
+    special_tokens: Sequence[str] = SPECIAL_TOKENS,
+    unused: int = 0,
+    character_coverage: float = 1.0,
+    max_words: int = 1_000_000,
+) -> Vocab:
     """The vocabulary that spells the words of `texts` with few pieces.
 
     Words are cut exactly as `WordPieceTokenizer` cuts them, and each distinct one is spelled in
     characters; then, again and again, the two neighbouring pieces that are together most often in the
-    text become one piece. The order of the texts does not matter.
+    text become one piece. The same texts always give the same vocabulary; their order does not matter
+    while there are no more than `max_words` words.
 
     First come the special tokens, then the characters (each as the beginning of a word and, unless it is
     always a word by itself like "!" or "中", as the continuation "##x"), then the merged pieces, the
     most frequent first.
 
     Args:
-        texts: Sentences or lines (`str`, or `bytes` of UTF-8); no word crosses from one to the next.
+        texts: Sentences or lines (`str`, or `bytes` of UTF-8), read once; no word crosses from one to the
+            next.
         vocab_size: Upper limit of the entries. A small corpus can yield fewer (a warning says so); of
             more characters than there are places, the rarest are left out.
         lowercase: Whether to lower-case and to strip accents.
+        special_tokens: In the order of their ids: [PAD], which has id 0, then the other four, and any of
+            your own, in brackets as `[NAME]`.
+        unused: Places for later, "[unused0]" and on, after [PAD]; with 99 of them [UNK], [CLS], [SEP] and
+            [MASK] have ids 100 to 103 as in Google's vocabularies.
+        character_coverage: Share of all characters in the text that the vocabulary has to know, over 0 up
+            to 1. Below 1 the rarest characters are left out, which pays for Chinese and for text from the
+            web: 0.9995 is customary.
+        max_words: Most distinct words to count at a time, see `count_words`; it bounds the memory.
 
     Raises:
-        InputError: There is no word in `texts`, or no place for anything besides the special tokens.
+        InputError: There is no word in `texts`, the special tokens are not as described, or there is no
+            place for anything besides them.
 
     Example:
         >>> train_vocab(["low lower lowest", "low slow!"], 22).tokens[-4:]
@@ -50,21 +73,29 @@ def train_vocab(texts: Iterable[str | bytes], vocab_size: int, lowercase: bool =
         instead: that takes tens of times as long, meets the size only roughly, and drops all words with
         a character that is not among the thousand most frequent.
     """
-    places = vocab_size - len(SPECIAL_TOKENS)
+    first = _first_entries(special_tokens, unused)
+    places = vocab_size - len(first)
     if places < 1:
         raise InputError(
-            f"vocab_size={vocab_size} leaves no room beside the {len(SPECIAL_TOKENS)} special tokens"
+            f"vocab_size={vocab_size} leaves no room beside the {len(special_tokens)} special tokens"
+            f"{f' and {unused} unused ones' if unused else ''}; make it larger"
         )
-    counts = {word: n for word, n in _count_words(texts, lowercase).items() if len(word) <= _MAX_WORD_CHARS}
-    if not counts:
+    if not 0 < character_coverage <= 1:
         raise InputError(
-            "there is no word in the texts to learn a vocabulary from; expected lines of plain text"
+            f"character_coverage={character_coverage} is no share; expected over 0 and up to 1, as 0.9995"
         )
-    alphabet = _alphabet(counts, places)
+    counts = _count(texts, lowercase, max_words)
+    alphabet = _alphabet(counts, places, character_coverage)
+    if len(alphabet) > _LARGE_ALPHABET * vocab_size:
+        logging.warning(
+            "Single characters take %d of the %d entries; a lower character coverage leaves out the rarest",
+            len(alphabet),
+            vocab_size,
+        )
     known = set(alphabet)
-    spelled = [(pieces, counts[word]) for word in sorted(counts) if known.issuperset(pieces := _spell(word))]
-    merged = itertools.islice(_merges(spelled, known), places - len(alphabet))
-    vocab = Vocab([*SPECIAL_TOKENS, *alphabet, *merged])
+    spelled, times = _spell(counts, known)
+    merged = itertools.islice(_merges(spelled, times, known), places - len(alphabet))
+    vocab = Vocab([*first, *alphabet, *_logged(merged, places - len(alphabet))])
     if len(vocab) < vocab_size:
         logging.warning(
             "The vocabulary has %d entries, not %d: the texts have no other pair of pieces twice",
@@ -74,22 +105,72 @@ def train_vocab(texts: Iterable[str | bytes], vocab_size: int, lowercase: bool =
     return vocab
 
 
-def _count_words(texts: Iterable[str | bytes], lowercase: bool) -> collections.Counter:
-    """Word -> occurrences, words being what `WordPieceTokenizer` tells apart."""
-    counts = collections.Counter()
-    lines = iter(texts)
-    while batch := list(itertools.islice(lines, _BATCH_LINES)):
-        words, _, occurrences = tf.unique_with_counts(split_words(tf.constant(batch), lowercase).values)
-        counts.update(dict(zip(words.numpy().tolist(), occurrences.numpy().tolist(), strict=True)))
-    return collections.Counter({word.decode(): n for word, n in counts.items()})
+def _first_entries(special_tokens: Sequence[str], unused: int) -> list[str]:
+    """The entries before the learned ones."""
+    for token in special_tokens:
+        # In brackets, as a learned piece cannot be.
+        if not re.fullmatch(r"\[[^\s\[\]]+\]", token) or token.startswith("[unused"):
+            raise InputError(f"the special token {token!r} is no name in brackets; expected one like [NAME]")
+    missing = [token for token in SPECIAL_TOKENS if token not in special_tokens]
+    if missing or special_tokens[0] != PAD or len(set(special_tokens)) < len(special_tokens):
+        raise InputError(
+            f"special_tokens={','.join(special_tokens)}; expected {PAD} first, as ids are padded with 0, "
+            f"and each of {', '.join(SPECIAL_TOKENS[1:])} and of your own once"
+        )
+    return [PAD, *(f"[unused{number}]" for number in range(unused)), *special_tokens[1:]]
 
 
-def _spell(word: str) -> list[str]:
-    return [word[0], *("##" + char for char in word[1:])]
+def _count(texts: Iterable[str | bytes], lowercase: bool, max_words: int) -> dict[str, int]:
+    found = count_words(texts, lowercase, max_words)
+    counts = {word: n for word, n in found.counts.items() if len(word) <= _MAX_WORD_CHARS}
+    if not counts:
+        raise InputError(
+            "there is no word in the texts to learn a vocabulary from; expected lines of plain text"
+        )
+    logging.info("Counted %d words, %d of them different", found.total, len(counts))
+    if found.missed:
+        logging.info(
+            "There were over %d different words at a time: words seen up to %d times are left out, and no "
+            "count is too low by more than that",
+            max_words,
+            found.missed,
+        )
+    return counts
 
 
-def _alphabet(counts: dict[str, int], places: int) -> list[str]:
-    """The pieces of one character, most frequent characters first where there are too many for `places`."""
+def _logged(pieces: Iterator[str], expected: int) -> Iterator[str]:
+    """The same pieces, with a line of progress every few seconds."""
+    started = logged = None
+    for number, piece in enumerate(pieces):
+        yield piece
+        now = time.monotonic()
+        if started is None or logged is None:
+            started = logged = now  # Counting all pairs came before the first piece.
+        elif now - logged >= _LOG_SECONDS:
+            rate, logged = number / (now - started), now
+            logging.info(
+                "Learned %d of %d pieces, %.0f/s, at most %.0f s left",
+                number, expected, rate, (expected - number) / rate,
+            )  # fmt: skip
+
+
+def _spell(counts: dict[str, int], known: set[str]) -> tuple[list[list[str]], list[int]]:
+    """The pieces and the count of each word that the alphabet can spell; empties `counts`, to save memory."""
+    first = {piece: piece for piece in known if len(piece) == 1}
+    later = {piece[-1]: piece for piece in known if len(piece) == 3}
+    spelled, times = [], []
+    while counts:
+        word, n = counts.popitem()
+        # One string for each piece, however many words have it.
+        pieces = [first.get(word[0]), *map(later.get, word[1:])]
+        if None not in pieces:
+            spelled.append(pieces)
+            times.append(n)
+    return spelled, times
+
+
+def _alphabet(counts: dict[str, int], places: int, coverage: float) -> list[str]:
+    """The pieces of one character: of the most frequent ones, until `coverage` or `places` are reached."""
     frequency = collections.Counter()
     inside_words = set()
     for word, n in counts.items():
@@ -97,17 +178,19 @@ def _alphabet(counts: dict[str, int], places: int) -> list[str]:
             frequency[char] += n
         if len(word) > 1:
             inside_words.update(word)
-    chosen, free = [], places
+    chosen, free, covered = [], places, 0
+    enough = coverage * frequency.total()
     for char in sorted(frequency, key=lambda char: (-frequency[char], char)):
         forms = [char, "##" + char] if char in inside_words else [char]
-        if len(forms) > free:
+        if len(forms) > free or covered >= enough:
             break
         chosen.append(forms)
         free -= len(forms)
+        covered += frequency[char]
     return [piece for forms in sorted(chosen) for piece in forms]
 
 
-def _merges(spelled: list[tuple[list[str], int]], known: set[str]):
+def _merges(spelled: list[list[str]], times: list[int], known: set[str]) -> Iterator[str]:
     """Yields new pieces, the most frequent pair of neighbours of each moment; changes `spelled` on its way.
 
     The counts of all pairs are kept up to date rather than counted anew: a merge touches only the words
@@ -115,11 +198,13 @@ def _merges(spelled: list[tuple[list[str], int]], known: set[str]):
     back when it comes up.
     """
     pair_counts = collections.Counter()
-    homes = collections.defaultdict(set)
-    for index, (pieces, n) in enumerate(spelled):
+    # Lists, though a word can be in one twice: the second time it has nothing left to merge. Sets would
+    # take several times the memory.
+    homes = collections.defaultdict(list)
+    for index, pieces in enumerate(spelled):
         for pair in itertools.pairwise(pieces):
-            pair_counts[pair] += n
-            homes[pair].add(index)
+            pair_counts[pair] += times[index]
+            homes[pair].append(index)
     heap = [(-n, pair) for pair, n in pair_counts.items()]
     heapq.heapify(heap)
     while heap:
@@ -132,9 +217,8 @@ def _merges(spelled: list[tuple[list[str], int]], known: set[str]):
         merged = pair[0] + pair[1].removeprefix("##")
         rising = set()
         for index in homes.pop(pair):
-            pieces, n = spelled[index]
-            for new in _join(pieces, n, pair, merged, pair_counts):
-                homes[new].add(index)
+            for new in _join(spelled[index], times[index], pair, merged, pair_counts):
+                homes[new].append(index)
                 rising.add(new)
         for new in rising:
             heapq.heappush(heap, (-pair_counts[new], new))

@@ -1,5 +1,6 @@
 """`tf_scripts/build_vocab.py`, run as a user runs it."""
 
+import gzip
 import os
 import pathlib
 import subprocess
@@ -14,7 +15,7 @@ SCRIPT = pathlib.Path(__file__).parents[2] / "tf_scripts" / "build_vocab.py"
 
 def build_vocab(*flags):
     command = [sys.executable, str(SCRIPT), *flags]
-    env = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
+    env = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1]), "PYTHONHASHSEED": "7"}
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
 
@@ -22,15 +23,27 @@ def test_files_globs_and_commas_are_read_once(tmp_path):
     texts = {"a.txt": "low lower\nlowest\n", "b.txt": "Slow slower, café\n", "c.text": "low\n"}
     for name, text in texts.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
+    texts["d.gz"] = "slowest of the slow\n中文\n"
+    (tmp_path / "d.gz").write_bytes(gzip.compress(texts["d.gz"].encode()))
     output = tmp_path / "new" / "vocab.txt"
     result = build_vocab(
         f"--input={tmp_path}/*.txt,{tmp_path}/a.txt",
-        f"--input={tmp_path}/c.text",
-        "--vocab_size=40",
+        f"--input={tmp_path}/c.text,{tmp_path}/d.gz",
+        "--vocab_size=60",
+        "--special_tokens=[PAD],[CLS],[SEP],[UNK],[MASK],[NAME]",
+        "--unused=3",
+        "--character_coverage=0.99",
         f"--output={output}",
     )
     assert result.returncode == 0, result.stderr
-    expected = train_vocab("".join(texts.values()).split("\n"), 40)
+    expected = train_vocab(
+        "".join(texts.values()).split("\n"),
+        60,
+        special_tokens=["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]", "[NAME]"],
+        unused=3,
+        character_coverage=0.99,
+    )
+    assert expected.tokens[:5] == ("[PAD]", "[unused0]", "[unused1]", "[unused2]", "[CLS]")
     assert Vocab.read(output).tokens == expected.tokens
     assert f"Wrote {len(expected)} word pieces to {output}" in result.stderr
 
@@ -38,8 +51,8 @@ def test_files_globs_and_commas_are_read_once(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "no file is named"),
-        (b"\n \n", "in.txt: holds no text"),
+        (None, "no such file"),
+        (b"\n \n", "no word in the texts"),
         ("好\n".encode() + "中文\n".encode("gbk"), "in.txt:2: is no UTF-8"),
     ],
 )
@@ -47,6 +60,7 @@ def test_wrong_input_is_one_line_and_no_file(tmp_path, content, message):
     if content is not None:
         (tmp_path / "in.txt").write_bytes(content)
     result = build_vocab(f"--input={tmp_path}/in.txt", f"--output={tmp_path}/vocab.txt")
-    assert (result.returncode, result.stderr.count("error:")) == (2, 1)
-    assert message in result.stderr and "Traceback" not in result.stderr
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert (result.returncode, len(errors)) == (2, 1) and message in errors[0]
+    assert "Traceback" not in result.stderr
     assert not (tmp_path / "vocab.txt").exists()

@@ -32,6 +32,16 @@ def test_windows_line_ends_and_byte_order_mark_are_no_part_of_tokens(tmp_path):
     assert vocab.tokens == (*SPECIALS, "x")
 
 
+def test_empty_lines_at_the_end_and_blanks_around_pieces_are_dropped(tmp_path):
+    lines = [*SPECIALS, " x", "##y\t ", "\u3000", "", " ", "\r", ""]
+    assert Vocab.read(write(tmp_path / "vocab.txt", "\n".join(lines))).tokens == (
+        *SPECIALS,
+        "x",
+        "##y",
+        "\u3000",
+    )
+
+
 def test_write_is_undone_by_read_and_leaves_nothing_else(tmp_path):
     vocab = Vocab([*SPECIALS, "\u2028", "é", "##中"])
     vocab.write(tmp_path / "vocab.txt")
@@ -49,8 +59,14 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ([*SPECIALS, "x", "", "y"], r"vocab\.txt:7: .*empty"),
-        ([*SPECIALS, "x", "y", "x"], r"vocab\.txt:8: 'x' is on line 6"),
+        ([*SPECIALS, "x", "", "y"], r"vocab\.txt:7: .*empty.*\[unused900\]"),
+        ([*SPECIALS, "x", " \t", "y"], r"vocab\.txt:7: .*empty"),
+        ([*SPECIALS, "x", "y", "x"], r"vocab\.txt:8: 'x' is on line 6.*\[unused900\] on line 6"),
+        ([*SPECIALS, "x", "y", "x "], r"vocab\.txt:8: 'x' is on line 6"),
+        ([*SPECIALS, "x\t-3.2"], r"vocab\.txt:6: .*tab.*cut -f1"),
+        (["\r".join(SPECIALS)], r"vocab\.txt:1: .*carriage return"),
+        (["<s>", "<pad>", "</s>", "<unk>", "x"], r"missing.*another kind of model"),
+        (SPECIALS[:4], r"vocab\.txt: \[MASK\] missing.*\[unusedN\].*resize_vocab"),
         ([*SPECIALS, "é" * 129], r"vocab\.txt:6: .*256 bytes"),
         (["[PAD]", "[UNK]", "[SEP]", "x"], r"vocab\.txt: \[CLS\], \[MASK\] missing"),
         ([], r"vocab\.txt: \[PAD\], "),

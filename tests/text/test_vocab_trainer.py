@@ -118,3 +118,58 @@ def test_no_words_are_refused(texts):
 def test_too_small_a_size_is_refused():
     with pytest.raises(InputError, match="vocab_size=5 leaves no room"):
         train_vocab(TEXTS, 5)
+
+
+def test_ids_of_special_tokens_can_be_chosen():
+    order = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]", "[ENTITY]"]
+    vocab = train_vocab(TEXTS, 100, special_tokens=order, unused=2)
+    assert vocab.tokens[:8] == ("[PAD]", "[unused0]", "[unused1]", *order[1:])
+    assert len(vocab) == 100
+    assert vocab.tokens[8:] == train_vocab(TEXTS, 97).tokens[5:]
+    google = train_vocab(TEXTS, 200, unused=99)
+    ids = (google.pad_id, google.unk_id, google.cls_id, google.sep_id, google.mask_id)
+    assert ids == (0, 100, 101, 102, 103)
+
+
+@pytest.mark.parametrize(
+    ("special_tokens", "message"),
+    [
+        (["[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]"], r"\[PAD\] first"),
+        (["[PAD]", "[UNK]", "[CLS]", "[SEP]"], r"each of .*\[MASK\]"),
+        ([*SPECIALS, "[CLS]"], "once"),
+        ([*SPECIALS, "entity"], "'entity' is no name in brackets"),
+        ([*SPECIALS, "[a b]"], "no name in brackets"),
+        ([*SPECIALS, "[unused7]"], "no name in brackets"),
+        ([], r"\[PAD\] first"),
+    ],
+)
+def test_special_tokens_that_cannot_be_are_refused(special_tokens, message):
+    with pytest.raises(InputError, match=message):
+        train_vocab(TEXTS, 100, special_tokens=special_tokens)
+
+
+def test_rare_characters_are_left_out_by_coverage():
+    texts = ["中 " * 90 + "文 " * 9 + "字"]
+    assert train_vocab(texts, 50).tokens[5:] == ("中", "字", "文")
+    assert train_vocab(texts, 50, character_coverage=0.99).tokens[5:] == ("中", "文")
+    assert train_vocab(texts, 50, character_coverage=0.9).tokens[5:] == ("中",)
+    # A word with a character that is left out teaches nothing.
+    assert "ab" not in train_vocab(["ab c ab c", "c c c c c"], 50, character_coverage=0.5)
+
+
+@pytest.mark.parametrize("coverage", [0, -1, 1.01])
+def test_a_coverage_that_is_no_share_is_refused(coverage):
+    with pytest.raises(InputError, match="no share"):
+        train_vocab(TEXTS, 100, character_coverage=coverage)
+
+
+def test_a_full_table_of_words_is_said(caplog):
+    with caplog.at_level(logging.INFO):
+        vocab = train_vocab(["low " * 9 + "lower lower lowest slow"], 40, max_words=3)
+    assert "low" in vocab and "over 3 different words" in caplog.text
+
+
+def test_an_alphabet_that_fills_the_vocabulary_is_said(caplog):
+    with caplog.at_level(logging.WARNING):
+        train_vocab(TEXTS, 60)
+    assert "of the 60 entries" in caplog.text

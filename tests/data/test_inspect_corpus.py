@@ -1,0 +1,42 @@
+"""`tf_scripts/inspect_corpus.py`, run as a user runs it."""
+
+import gzip
+import importlib.util
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+SCRIPT = pathlib.Path(__file__).parents[2] / "tf_scripts" / "inspect_corpus.py"
+
+
+def run(*flags):
+    command = [sys.executable, str(SCRIPT), *flags]
+    env = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
+    return subprocess.run(command, env=env, capture_output=True, text=True, encoding="utf-8", check=False)
+
+
+def test_report_picture_and_warnings(tmp_path, tiny_vocab):
+    (tmp_path / "a.txt").write_bytes("The film is good.\nThe film is good.\n\nbad 院\n".encode())
+    (tmp_path / "b.txt").write_bytes(gzip.compress("很好。\n\xff".encode() + b"\xff\n"))
+    done = run(f"--input={tmp_path}/?.txt", f"--vocab={tiny_vocab}", f"--output_dir={tmp_path}/report")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "report/report.json").read_text("utf-8"))
+    assert (report["documents"], report["sentences"], report["invalid_utf8"]) == (3, 5, 1)
+    assert report["unknown_characters"][0]["character"] in "ÿy院" and report["repeated_share"] == 0.2
+    assert [path.rpartition("/")[2] for path in report["files"]] == ["a.txt", "b.txt"]
+    for warning in report["warnings"]:
+        assert f"WARNING: {warning}" in done.stdout
+    assert "documents            3" in done.stdout and "2 times" in done.stdout
+    picture = tmp_path / "report/lengths.png"
+    assert picture.is_file() == bool(importlib.util.find_spec("matplotlib"))
+    assert picture.is_file() or "kbert[plots]" in done.stderr
+
+
+def test_no_text_is_one_line(tmp_path, tiny_vocab):
+    (tmp_path / "a.txt").write_text("\n\n")
+    done = run(f"--input={tmp_path}/a.txt", f"--vocab={tiny_vocab}", f"--output_dir={tmp_path}/out")
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert (done.returncode, len(errors)) == (2, 1) and "no text" in errors[0]
+    assert "Traceback" not in done.stderr and not (tmp_path / "out").exists()
