@@ -26,7 +26,10 @@ def read_tokens(path: Path) -> list[str]:
         lines = path.read_bytes().decode("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: is no vocabulary ({error}); expected UTF-8, one entry a line") from error
-    return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
+    lines = [line.removesuffix("\r").strip(" \t") for line in lines]
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
 
 
 def misfit(path: Path, tokens: Sequence[str], config: BertConfig) -> str | None:

@@ -1,9 +1,16 @@
 """Raw text to normalized words, inside the graph: the first half of BERT's tokenization."""
 
+import unicodedata
+
+import numpy as np
 import tensorflow as tf
-import tensorflow_text as tf_text
 
 from kbert.text.vocab import SPECIAL_TOKENS
+
+try:
+    import tensorflow_text as tf_text
+except ModuleNotFoundError:  # There is no wheel of it for some systems.
+    tf_text = None
 
 #: White space besides " \t\n\r": category Z of Unicode.
 _WIDE_SPACE = r"[\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000}]"
@@ -62,9 +69,20 @@ def split_words(texts: tf.Tensor, lowercase: bool, marked: bool = False) -> tf.R
     if lowercase:
         # ASCII goes first because the Unicode op obeys the process's locale: Turkish makes a dotless ı of I.
         texts = tf.strings.lower(tf.strings.lower(texts), encoding="utf-8")
-        texts = tf.strings.regex_replace(tf_text.normalize_utf8(texts, "NFD"), _ACCENT, "")
+        texts = tf.strings.regex_replace(_decomposed(texts), _ACCENT, "")
     # Only now, as a decomposition can be punctuation: U+1FEF is a grave accent.
     texts = tf.strings.regex_replace(texts, _STANDS_ALONE, r" \1 ")
     if marked:
         texts = tf.strings.regex_replace(texts, _MARKED, r" \1 ")
     return tf.strings.split(texts)
+
+
+def _decomposed(texts: tf.Tensor) -> tf.Tensor:
+    """The texts in canonical decomposition, NFD: a letter and then its accents."""
+    if tf_text is not None:
+        return tf_text.normalize_utf8(texts, "NFD")
+
+    def decompose(batch):
+        return np.array([unicodedata.normalize("NFD", text.decode()).encode() for text in batch], object)
+
+    return tf.ensure_shape(tf.numpy_function(decompose, [texts], tf.string), texts.shape)
