@@ -1,103 +1,233 @@
-"""A corpus becomes pretraining records."""
+"""A corpus of any size becomes pretraining records.
 
+Two passes: the corpus is tokenized, part by part, into an `IdStore` on disk; then each shard is made from
+the store, reading a sentence at a time. Both passes are many independent tasks, done by any number of
+processes (or by Apache Beam, see `kbert.data.beam`), and each result is a file that appears when it is
+complete. So a run that was interrupted goes on with the tasks whose files are missing.
+"""
+
+import errno
 import hashlib
+import json
 import os
-import random
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
-import tensorflow as tf
 from absl import logging
 
-from kbert.data.corpus import read_documents
-from kbert.data.tfrecord import RecordsDescription, serialize
+from kbert.data import beam
+from kbert.data.corpus import CorpusSlice, expand_sources, slice_corpus, source_stamp
+from kbert.data.id_store import IdStore, read_counts
+from kbert.data.record_settings import RecordSettings
+from kbert.data.shards import Shard, ShardTask, write_shard
+from kbert.data.tfrecord import RecordsDescription
+from kbert.data.tokenizing import tokenize_part
+from kbert.data.work_pool import WorkerKilled, WorkPool
 from kbert.errors import InputError
-from kbert.text import WordPieceTokenizer
-from kbert.text.sentence_pairs import sentence_pairs
+from kbert.text import Vocab
 
-_CHUNK = 4096
+_FORMAT = 1
 
 
 def write_records(
-    files: Sequence[Path],
-    tokenizer: WordPieceTokenizer,
-    vocab_path: str | os.PathLike,
+    inputs: Sequence[str | os.PathLike],
     output_dir: str | os.PathLike,
+    settings: RecordSettings,
     *,
-    max_length: int = 128,
-    shards: int = 4,
-    passes: int = 1,
-    seed: int = 12345,
+    workers: int = 1,
+    beam_options: Sequence[str] | None = None,
 ) -> RecordsDescription:
-    """Tokenizes the corpus, draws next-sentence pairs, and writes them as shuffled TFRecord shards.
+    """Tokenizes the corpus, cuts it into instances, and writes them as shuffled TFRecord shards.
 
-    The folder appears when it is complete; an interrupted run leaves nothing of that name.
+    The folder appears when it is complete. Until then everything is in a hidden folder beside it, from which
+    the same call goes on after an interruption; if the inputs or the settings have changed, it starts anew.
+    The records are the same, byte for byte, whatever the number of workers.
 
     Args:
-        files: One sentence a line, an empty line between documents.
-        tokenizer: Of the model's vocabulary.
-        vocab_path: Its file; the checksum goes into the description.
+        inputs: Files, globs, or `tfds:` names; see `kbert.data.corpus` for their forms.
         output_dir: Must not exist, or be a folder of records, which is replaced.
-        max_length: Most pieces of [CLS] A [SEP] B [SEP].
-        shards: Number of files.
-        passes: How often the corpus is cut into pairs, each time differently.
-        seed: Of pairs and order.
+        settings: Of the records.
+        workers: Number of processes.
+        beam_options: If given, Apache Beam does the work, with these options, such as
+            `["--runner=DirectRunner"]`: the same records, in other shards and another order.
 
     Raises:
-        InputError: No text, only one document, or `output_dir` holds something else.
+        InputError: No text, only one document, an unreadable input, or `output_dir` holds something else.
     """
     output_dir = Path(output_dir)
     if output_dir.exists() and any(output_dir.iterdir()) and not (output_dir / "records.json").is_file():
         raise InputError(f"{output_dir}: exists and holds no records; choose another --output_dir")
-    documents = _tokenized_documents(files, tokenizer)
-    vocab = tokenizer.vocab
-    records = []
-    for number in range(passes):
-        for pair in sentence_pairs(documents, max_length=max_length, seed=seed + number):
-            token_ids = [vocab.cls_id, *pair.first, vocab.sep_id, *pair.second, vocab.sep_id]
-            segment_ids = [0] * (len(pair.first) + 2) + [1] * (len(pair.second) + 1)
-            records.append(serialize(token_ids, segment_ids, int(pair.is_random)))
-        logging.info("pass %d of %d: %d records so far", number + 1, passes, len(records))
-    random.Random(seed).shuffle(records)  # noqa: S311 - reproducible, not secret
-
-    temporary = output_dir.parent / f".{output_dir.name}.partial"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    names = tuple(f"records-{index:05d}-of-{shards:05d}.tfrecord" for index in range(shards))
-    for index, name in enumerate(names):
-        with tf.io.TFRecordWriter(str(temporary / name)) as writer:
-            for record in records[index::shards]:
-                writer.write(record)
-    description = RecordsDescription(
-        num_records=len(records),
-        max_length=max_length,
-        vocab_size=len(vocab),
-        vocab_sha256=hashlib.sha256(Path(vocab_path).read_bytes()).hexdigest(),
-        lowercase=tokenizer.lowercase,
-        seed=seed,
-        shards=names,
-    )
-    description.write(temporary)
+    inputs = [os.fspath(name) for name in inputs]
+    work = _Work(output_dir.parent / f".{output_dir.name}.partial", inputs, settings)
+    try:
+        work.prepare()
+        if beam_options is not None:
+            store = work.tokenize(partial(beam.tokenize_parts, options=beam_options))
+            shards = beam.write_shards(store, settings, work.records, beam_options)
+        else:
+            with WorkPool(workers) as pool:
+                store = work.tokenize(partial(_tokenize_parts, pool))
+                shards = _write_shards(pool, store, settings, work)
+        store.close()
+        description = work.describe(shards)
+    except WorkerKilled:
+        raise
+    except InputError:
+        shutil.rmtree(work.folder, ignore_errors=True)
+        raise
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise InputError(
+            f"{work.folder}: the disk is full; free some space and run the command again: what is finished "
+            f"is kept"
+        ) from error
     shutil.rmtree(output_dir, ignore_errors=True)
-    temporary.rename(output_dir)
+    work.records.rename(output_dir)
+    shutil.rmtree(work.folder)
     return description
 
 
-def _tokenized_documents(files, tokenizer) -> list[list[list[int]]]:
-    """All documents as lists of sentences of ids; sentences without any token are left out."""
-    sentences, borders = [], [0]
-    for document in read_documents(files):
-        sentences += document
-        borders.append(len(sentences))
-    tokenize = tf.function(tokenizer.tokenize, input_signature=[tf.TensorSpec([None], tf.string)])
-    ids: list[list[int]] = []
-    for first in range(0, len(sentences), _CHUNK):
-        ids += tokenize(tf.constant(sentences[first : first + _CHUNK])).to_list()
-    logging.info(
-        "%d documents, %d sentences, %d tokens", len(borders) - 1, len(ids), sum(len(row) for row in ids)
-    )
-    documents = [
-        [row for row in ids[begin:end] if row] for begin, end in zip(borders, borders[1:], strict=False)
-    ]
-    return [document for document in documents if document]
+@dataclass
+class _Work:
+    """The hidden folder in which records are made.
+
+    Args:
+        folder: Has `plan.json` (what is being made of what), `store/`, `notes/` and `records/`.
+        inputs: As given.
+        settings: Of the records.
+    """
+
+    folder: Path
+    inputs: Sequence[str]
+    settings: RecordSettings
+
+    @property
+    def records(self) -> Path:
+        return self.folder / "records"
+
+    @property
+    def notes(self) -> Path:
+        return self.folder / "notes"
+
+    def prepare(self) -> None:
+        """Makes the folder, or takes up one that was left with the same plan."""
+        sources = expand_sources(self.inputs)
+        stamps = [source_stamp(source, tfds_split=self.settings.tfds_split) for source in sources]
+        self.vocab_bytes = Path(self.settings.vocab).read_bytes()
+        self.vocab = Vocab.read(self.settings.vocab)
+        self.parts = slice_corpus(sources, [size for size, _ in stamps])
+        plan = {
+            "format": _FORMAT,
+            "settings": asdict(self.settings),
+            "vocab_sha256": hashlib.sha256(self.vocab_bytes).hexdigest(),
+            "inputs": [stamp for _, stamp in stamps],
+        }
+        text = json.dumps(plan, indent=2)
+        path = self.folder / "plan.json"
+        if path.is_file():
+            if path.read_text(encoding="utf-8") == text:
+                logging.info("%s: going on where an earlier run was interrupted", self.folder)
+                _remove(self.folder.glob("*/.*"))  # what killed workers were writing
+                return
+            logging.info("%s: is of other inputs or flags; starting anew", self.folder)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        for folder in (self.folder / "store", self.notes, self.records):
+            folder.mkdir(parents=True)
+        # Last, so that a folder with a plan has everything else.
+        unfinished = path.with_suffix(".new")
+        unfinished.write_text(text, encoding="utf-8")
+        os.replace(unfinished, path)
+
+    def tokenize(self, run: Callable[[list["_PartTask"]], None]) -> IdStore:
+        """The first pass; `run` does the tasks whose results are missing."""
+        names = [f"part-{number:05d}" for number in range(len(self.parts))]
+        tasks = [
+            _PartTask(tuple(slices), self.folder / "store" / name, self.settings)
+            for slices, name in zip(self.parts, names, strict=True)
+        ]
+        run([task for task in tasks if not _is_complete(task.path)])
+        store = IdStore([task.path for task in tasks])
+        self._check(store)
+        return store
+
+    def _check(self, store: IdStore) -> None:
+        documents = len(store)
+        logging.info(
+            "%d documents, %d sentences, %d tokens", documents, store.num_sentences, store.num_tokens
+        )
+        if not documents:
+            raise InputError(f"{', '.join(self.inputs)}: no text; expected one sentence a line")
+        if documents < 2 and self.settings.next_sentence != "none":
+            raise InputError(
+                f"the corpus has {documents} document(s); next-sentence pairs need at least 2, or every "
+                f"'random' sentence would come from the same text; put an empty line between documents, or "
+                f"set --next_sentence=none"
+            )
+        if store.num_sentences < 1.5 * documents and self.settings.next_sentence != "none":
+            logging.warning(
+                "most documents have one sentence: B will nearly always be random, and the next-sentence "
+                "task easy; if lines are paragraphs, set --split_sentences"
+            )
+
+    def describe(self, shards: Sequence[Shard]) -> RecordsDescription:
+        """Writes `records.json` beside the finished shards."""
+        settings = self.settings
+        description = RecordsDescription(
+            num_records=sum(shard.records for shard in shards),
+            max_length=settings.max_length,
+            vocab_size=len(self.vocab),
+            vocab_sha256=hashlib.sha256(self.vocab_bytes).hexdigest(),
+            lowercase=settings.lowercase,
+            seed=settings.seed,
+            shards=tuple(shard.name for shard in shards),
+            shard_records=tuple(shard.records for shard in shards),
+            shard_bytes=tuple(shard.size for shard in shards),
+            next_sentence=settings.next_sentence,
+            word_starts=settings.whole_words and settings.static_masking is None,
+            masks=settings.static_masking,
+        )
+        _remove(path for path in self.records.iterdir() if path.name not in description.shards)
+        description.write(self.records)
+        return description
+
+
+@dataclass(frozen=True)
+class _PartTask:
+    slices: tuple[CorpusSlice, ...]
+    path: Path
+    settings: RecordSettings
+
+    def __call__(self) -> None:
+        tokenize_part(list(self.slices), self.path, self.settings)
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _is_complete(path: Path) -> bool:
+    try:
+        read_counts(path)
+    except (FileNotFoundError, InputError):
+        return False
+    return True
+
+
+def _tokenize_parts(pool: WorkPool, tasks: list[_PartTask]) -> None:
+    for _ in pool.map(_PartTask.__call__, tasks, title="tokenizing"):
+        pass
+
+
+def _write_shards(pool: WorkPool, store: IdStore, settings: RecordSettings, work: _Work) -> list[Shard]:
+    tasks = [ShardTask(store, settings, index, work.records, work.notes) for index in range(settings.shards)]
+    total = len(store) * settings.passes
+    done = {task.index: shard for task, shard in pool.map(write_shard, tasks, title="writing", total=total)}
+    return [done[index] for index in range(settings.shards)]

@@ -1,23 +1,30 @@
 """Pretraining records: written once, read by every run.
 
 A record holds `token_ids`, `segment_ids` and `next_sentence_label`, not masks: those are drawn afresh each
-time a record is read, so that a second pass over the data hides other words.
+time a record is read, so that a second pass over the data hides other words. Where words count, it holds
+`word_starts` too; where there is no next-sentence task, no label. Records with masks, of Google's form, can
+be made and read as well (see `kbert.data.google_records`).
 """
 
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
 from kbert import features
+from kbert.data import google_records
+from kbert.data.record_stream import count_records, masked_batches, shuffled_records
 from kbert.errors import InputError
 from kbert.text.masking import TokenMasker
 
 _DESCRIPTION = "records.json"
-_WIDTH_STEP = 8
+
+# TensorFlow looks up its parts anew at every mention, which is felt a million times.
+_Feature, _Int64List = tf.train.Feature, tf.train.Int64List
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,11 @@ class RecordsDescription:
         lowercase: How the text was normalised.
         seed: Of the pairs.
         shards: File names, in order.
+        shard_records: Instances of each shard.
+        shard_bytes: Size of each.
+        next_sentence: "nsp", "sop" or "none".
+        word_starts: Whether instances say where words begin.
+        masks: None, or whose form the stored masks have: "google" or "model_garden".
     """
 
     num_records: int
@@ -41,27 +53,57 @@ class RecordsDescription:
     lowercase: bool
     seed: int
     shards: tuple[str, ...]
+    shard_records: tuple[int, ...]
+    shard_bytes: tuple[int, ...]
+    next_sentence: str = "nsp"
+    word_starts: bool = False
+    masks: str | None = None
 
     @classmethod
     def read(cls, folder: str | os.PathLike) -> "RecordsDescription":
-        """Reads a folder's description.
+        """Reads a folder's description, and looks whether the shards are whole.
 
         Raises:
-            InputError: The folder has none, or a shard is missing.
+            InputError: The folder has none, or one of another version; or a shard is missing, longer or
+                shorter than it was.
         """
         path = Path(folder) / _DESCRIPTION
         if not path.is_file():
             raise InputError(
                 f"{path}: is missing; make the records with tf_scripts/build_pretraining_data.py"
             )
-        values = json.loads(path.read_text(encoding="utf-8"))
-        description = cls(**{**values, "shards": tuple(values["shards"])})
-        missing = [name for name in description.shards if not (Path(folder) / name).is_file()]
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            lists = {name: tuple(values[name]) for name in ("shards", "shard_records", "shard_bytes")}
+            description = cls(**{**values, **lists})
+        except (ValueError, KeyError, TypeError) as error:
+            known = ", ".join(field.name for field in fields(cls))
+            raise InputError(
+                f"{path}: is no description of this version ({error}); expected JSON of {known}; build the "
+                f"records again"
+            ) from error
+        description._check_shards(Path(folder))
+        return description
+
+    def _check_shards(self, folder: Path) -> None:
+        missing = [name for name in self.shards if not (folder / name).is_file()]
         if missing:
             raise InputError(
                 f"{folder}: the shards {', '.join(missing)} are missing; build the records again"
             )
-        return description
+        for name, size, records in zip(self.shards, self.shard_bytes, self.shard_records, strict=True):
+            found = (folder / name).stat().st_size
+            if found != size:
+                # Where it was cut off within a record, `count_records` says so.
+                whole = count_records(folder / name)
+                raise InputError(
+                    f"{folder / name}: has {found} bytes and ends before record {whole} (from 0); expected "
+                    f"{size} bytes, {records} records; copy it again, or build the records again"
+                )
+
+    def files(self, folder: str | os.PathLike) -> list[str]:
+        """The paths of the shards."""
+        return [str(Path(folder) / name) for name in self.shards]
 
     def write(self, folder: str | os.PathLike) -> None:
         """Writes `records.json`; done last, it says that the shards are complete."""
@@ -69,63 +111,117 @@ class RecordsDescription:
         (Path(folder) / _DESCRIPTION).write_text(text, encoding="utf-8")
 
 
-def serialize(token_ids: Iterable[int], segment_ids: Iterable[int], next_sentence_label: int) -> bytes:
-    """One instance as a serialized `tf.train.Example`."""
+def serialize(
+    token_ids: Iterable[int],
+    segment_ids: Iterable[int],
+    next_sentence_label: int | None,
+    word_starts: Iterable[int] | None = None,
+) -> bytes:
+    """One instance as a serialized `tf.train.Example`, the same bytes in every process."""
+    columns = {features.TOKEN_IDS: token_ids, features.SEGMENT_IDS: segment_ids}
+    if next_sentence_label is not None:
+        columns[features.NEXT_SENTENCE_LABEL] = [next_sentence_label]
+    if word_starts is not None:
+        columns[features.WORD_STARTS] = word_starts
+    feature = {name: _Feature(int64_list=_Int64List(value=values)) for name, values in columns.items()}
+    example = tf.train.Example(features=tf.train.Features(feature=feature))
+    return example.SerializeToString(deterministic=True)
 
-    def ints(values):
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
 
-    feature = {
-        features.TOKEN_IDS: ints(token_ids),
-        features.SEGMENT_IDS: ints(segment_ids),
-        features.NEXT_SENTENCE_LABEL: ints([next_sentence_label]),
-    }
-    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+def masked_records(
+    folder: str | os.PathLike,
+    masker: TokenMasker | None,
+    seed: int,
+    shuffle_buffer: int = 10_000,
+    first: int = 0,
+) -> tf.data.Dataset:
+    """An endless stream of masked records, one by one, such as `pack_rows` takes.
+
+    Which masks a record gets depends on the seed, the epoch and the record, not on when it is read.
+
+    Args:
+        folder: Made by `build_pretraining_data.py`.
+        masker: Draws the masks; None for records that hold masks.
+        seed: Of the order and the masks.
+        shuffle_buffer: Records kept in memory to draw from.
+        first: Records of the stream to leave out: those that a run read before it was stopped.
+
+    Returns:
+        Dataset of `token_ids`, `segment_ids` int32 (length), `mask_positions`, `mask_ids` int32 (P),
+        `mask_weights` float32 (P), and, but for records without such a task, `next_sentence_label` int32.
+
+    Raises:
+        InputError: The records cannot be used, or hold masks and a masker was given, or neither.
+    """
+    description = RecordsDescription.read(folder)
+    if (description.masks is None) != (masker is not None):
+        raise InputError(
+            f"{folder}: records {'with' if description.masks else 'without'} masks need "
+            f"{'no masker' if description.masks else 'a masker'}"
+        )
+    records = shuffled_records(
+        description.files(folder),
+        description.shard_records,
+        seed=seed,
+        shuffle_buffer=shuffle_buffer,
+        first=first,
+    )
+    has_label = description.next_sentence != "none"
+
+    def row(epoch, number, serialized):
+        if masker is None:
+            parsed = google_records.parse(serialized, description.masks or "")
+            return parsed if has_label else _without_label(parsed)
+        parsed = _parse(serialized, has_label, description.word_starts)
+        starts = parsed.pop(features.WORD_STARTS, None)
+        run = tf.stack([tf.constant(seed, tf.int64), epoch])
+        mask_seed: Any = tf.random.fold_in(run, number)  # TensorFlow's stubs call it an int
+        return parsed | masker(parsed[features.TOKEN_IDS], mask_seed, starts)
+
+    return records.map(row, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def pretraining_batches(
-    folder: str | os.PathLike, masker: TokenMasker, batch_size: int, seed: int, shuffle_buffer: int = 10_000
+    folder: str | os.PathLike,
+    masker: TokenMasker | None,
+    batch_size: int,
+    seed: int,
+    shuffle_buffer: int = 10_000,
+    first_batch: int = 0,
 ) -> tf.data.Dataset:
     """An endless stream of masked batches.
 
     Args:
         folder: Made by `build_pretraining_data.py`.
-        masker: Draws the masks; the n-th record of the stream gets seed (`seed`, n).
+        masker: Draws the masks; None for records that hold masks.
         batch_size: Rows of a global batch.
         seed: Of the order and the masks.
         shuffle_buffer: Records kept in memory to draw from.
+        first_batch: Batches of the stream to leave out: those that a run read before it was stopped.
 
     Returns:
         Dataset of (inputs, targets): `token_ids`, `segment_ids`, `padding_mask` int32 (B, S) with S the
         longest row rounded up to a multiple of 8, `mask_positions` int32 (B, P); and `mask_ids`
-        int32 (B, P), `mask_weights` float32 (B, P), `next_sentence_label` int32 (B).
+        int32 (B, P), `mask_weights` float32 (B, P), and, but for records without such a task,
+        `next_sentence_label` int32 (B).
+
+    Raises:
+        InputError: As `masked_records`.
     """
-    files = [str(Path(folder) / name) for name in RecordsDescription.read(folder).shards]
-
-    def example(number, serialized):
-        parsed = tf.io.parse_single_example(
-            serialized,
-            {
-                features.TOKEN_IDS: tf.io.RaggedFeature(tf.int64),
-                features.SEGMENT_IDS: tf.io.RaggedFeature(tf.int64),
-                features.NEXT_SENTENCE_LABEL: tf.io.FixedLenFeature([], tf.int64),
-            },
-        )
-        row = {name: tf.cast(value, tf.int32) for name, value in parsed.items()}
-        row[features.PADDING_MASK] = tf.ones_like(row[features.TOKEN_IDS])
-        return row | masker(row[features.TOKEN_IDS], tf.stack([tf.constant(seed, tf.int64), number]))
-
-    dataset = tf.data.Dataset.from_tensor_slices(files).shuffle(len(files), seed=seed)
-    dataset = dataset.interleave(tf.data.TFRecordDataset, cycle_length=min(4, len(files)))
-    dataset = dataset.shuffle(shuffle_buffer, seed=seed).repeat().enumerate()
-    dataset = dataset.map(example, num_parallel_calls=tf.data.AUTOTUNE)
-    return dataset.padded_batch(batch_size).map(_split).prefetch(tf.data.AUTOTUNE)
+    records = masked_records(folder, masker, seed, shuffle_buffer, first_batch * batch_size)
+    return masked_batches(records, batch_size)
 
 
-def _split(batch: dict) -> tuple[dict, dict]:
-    width = tf.shape(batch[features.TOKEN_IDS])[1]
-    missing = tf.math.floormod(-width, _WIDTH_STEP)
-    for name in (features.TOKEN_IDS, features.SEGMENT_IDS, features.PADDING_MASK):
-        batch[name] = tf.pad(batch[name], tf.stack([[0, 0], [0, missing]]))
-    targets = (features.MASK_IDS, features.MASK_WEIGHTS, features.NEXT_SENTENCE_LABEL)
-    return {k: v for k, v in batch.items() if k not in targets}, {k: batch[k] for k in targets}
+def _parse(serialized: tf.Tensor, has_label: bool, has_words: bool) -> dict[str, tf.Tensor]:
+    ids = (features.TOKEN_IDS, features.SEGMENT_IDS)
+    spec: dict[str, Any] = {name: tf.io.RaggedFeature(tf.int64) for name in ids}
+    if has_words:
+        spec[features.WORD_STARTS] = tf.io.RaggedFeature(tf.int64)
+    if has_label:
+        spec[features.NEXT_SENTENCE_LABEL] = tf.io.FixedLenFeature([], tf.int64)
+    parsed = tf.io.parse_single_example(serialized, spec)
+    return {name: tf.cast(value, tf.int32) for name, value in parsed.items()}
+
+
+def _without_label(row: dict) -> dict:
+    return {name: value for name, value in row.items() if name != features.NEXT_SENTENCE_LABEL}

@@ -1,117 +1,303 @@
-"""From a corpus to masked batches."""
+"""From a corpus to records: the same bytes however they are made, and nothing half-made."""
 
-import numpy as np
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
+import tensorflow as tf
 
-from kbert.data import RecordsDescription, pretraining_batches, read_documents, write_records
-from kbert.data.corpus import expand_files
+from kbert.data import RecordsDescription, pretraining, write_records
+from kbert.data.corpus import slice_corpus
+from kbert.data.record_settings import RecordSettings
 from kbert.errors import InputError
-from kbert.text import WordPieceTokenizer
-from kbert.text.masking import TokenMasker, max_predictions
+from kbert.text import Vocab
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
 def corpus(tmp_path):
     words = ["the film", "a play was good", "not bad!", "very un ##able", "我们 很 喜欢", "是 b d e"]
-    documents = ["\n".join(words[(d + s) % 6] + " " + "bdei"[s % 4] for s in range(12)) for d in range(10)]
+    documents = ["\n".join(words[(d + s) % 6] + " " + "bdei"[s % 4] for s in range(12)) for d in range(30)]
     path = tmp_path / "corpus.txt"
     path.write_text("\n\n".join(documents), encoding="utf-8")
     return path
 
 
-def make(corpus, vocab, folder, **options):
-    tokenizer = WordPieceTokenizer(str(vocab))
-    return write_records([corpus], tokenizer, vocab, folder, **{"max_length": 24, "shards": 3, **options})
+@pytest.fixture
+def settings(tiny_vocab):
+    return RecordSettings(vocab=str(tiny_vocab), max_length=24, shards=3)
 
 
-def test_files_begin_documents_and_blank_lines_part_them(tmp_path):
-    (tmp_path / "a.txt").write_text("one\ntwo\n\n\n  \nthree", encoding="utf-8")
-    (tmp_path / "b.txt").write_text("\ufefffour\n", encoding="utf-8")
-    files = expand_files([str(tmp_path / "*.txt"), str(tmp_path / "a.txt")])
-    assert [path.name for path in files] == ["a.txt", "b.txt"]
-    assert list(read_documents(files)) == [["one", "two"], ["three"], ["four"]]
+@pytest.fixture
+def many_parts(monkeypatch):
+    """As a large corpus: several parts."""
+    monkeypatch.setattr(
+        pretraining, "slice_corpus", lambda sources, sizes: slice_corpus(sources, sizes, smallest=400)
+    )
 
 
-def test_empty_missing_or_foreign_corpus_is_named(tmp_path):
-    (tmp_path / "empty.txt").write_text("\n\n")
-    with pytest.raises(InputError, match="empty.txt: no text"):
-        list(read_documents([tmp_path / "empty.txt"]))
-    with pytest.raises(InputError, match="none.txt: no such file"):
-        expand_files([str(tmp_path / "none.txt")])
-    (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")
-    with pytest.raises(InputError, match="latin.txt: is not UTF-8"):
-        list(read_documents([tmp_path / "latin.txt"]))
+def contents(folder):
+    return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
 
 
-def batches_of(folder, vocab, seed=3, count=8, batch_size=16):
-    masker = TokenMasker(
-        vocab_size=len(vocab), mask_id=vocab.mask_id, special_ids=(0, vocab.cls_id, vocab.sep_id),
-        slots=max_predictions(24),
-    )  # fmt: skip
-    return list(pretraining_batches(folder, masker, batch_size, seed).take(count).as_numpy_iterator())
+def records(folder):
+    """Every record of a folder, in any order, as (name -> values)."""
+    files = [str(path) for path in Path(folder).glob("*.tfrecord")]
+    found = []
+    for serialized in tf.data.TFRecordDataset(files).as_numpy_iterator():
+        columns = tf.train.Example.FromString(serialized).features.feature
+        found.append({name: list(column.int64_list.value) for name, column in columns.items()})
+    return sorted(found, key=lambda record: (record["token_ids"], record["segment_ids"]))
 
 
-def test_batches_hold_whole_pairs_with_masks(corpus, tiny_vocab, tmp_path):
-    description = make(corpus, tiny_vocab, tmp_path / "records")
-    vocab = WordPieceTokenizer(str(tiny_vocab)).vocab
-    labels = []
-    for inputs, targets in batches_of(tmp_path / "records", vocab):
-        mask = inputs["padding_mask"]
-        assert inputs["token_ids"].shape[1] % 8 == 0 and mask.sum(1).max() <= description.max_length
-        assert (inputs["token_ids"][:, 0] == vocab.cls_id).all()
-        last = mask.sum(1) - 1
-        rows = np.arange(len(mask))
-        assert (inputs["token_ids"][rows, last] == vocab.sep_id).all()
-        assert (inputs["segment_ids"][rows, last] == 1).all()
-        # Where a weight is 1 a real token stood, and where it is 0 the slot is empty.
-        used = targets["mask_weights"] > 0
-        assert used.any(1).all() and not targets["mask_ids"][~used].any()
-        restored = inputs["token_ids"].copy()
-        restored[np.nonzero(used)[0], inputs["mask_positions"][used]] = targets["mask_ids"][used]
-        assert not (restored == vocab.mask_id).any()
-        labels += targets["next_sentence_label"].tolist()
-    assert 0.2 < np.mean(labels) < 0.8
+@pytest.mark.parametrize("static", [None, pytest.param("google", marks=pytest.mark.slow)])
+def test_workers_and_parts_change_no_byte(static, corpus, settings, tmp_path, many_parts):
+    chosen = replace(settings, static_masking=static, passes=2)
+    write_records([corpus], tmp_path / "one", chosen)
+    write_records([corpus], tmp_path / "three", chosen, workers=3)
+    assert contents(tmp_path / "one") == contents(tmp_path / "three")
+    assert not list(tmp_path.glob(".*"))
 
 
-def test_a_second_pass_hides_other_words_and_a_seed_repeats(corpus, tiny_vocab, tmp_path):
-    description = make(corpus, tiny_vocab, tmp_path / "records")
-    vocab = WordPieceTokenizer(str(tiny_vocab)).vocab
-    everything = dict(count=2, batch_size=description.num_records)
-    (first, _), (second, _) = batches_of(tmp_path / "records", vocab, **everything)
-    assert sorted(first["padding_mask"].sum(1)) == sorted(second["padding_mask"].sum(1))
-    assert sorted(map(tuple, first["token_ids"])) != sorted(map(tuple, second["token_ids"]))
-    again = batches_of(tmp_path / "records", vocab, **everything)
-    np.testing.assert_array_equal(again[1][0]["token_ids"], second["token_ids"])
+def test_one_part_or_many_are_the_same_corpus(corpus, settings, tmp_path, monkeypatch):
+    write_records([corpus], tmp_path / "whole", settings)
+    for smallest in (100, 1000):
+        monkeypatch.setattr(
+            pretraining, "slice_corpus", lambda s, sizes, n=smallest: slice_corpus(s, sizes, smallest=n)
+        )
+        write_records([corpus], tmp_path / "parts", settings)
+        assert contents(tmp_path / "whole") == contents(tmp_path / "parts")
 
 
-def test_same_seed_same_bytes(corpus, tiny_vocab, tmp_path):
-    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        make(corpus, tiny_vocab, tmp_path / name, seed=seed)
-    read = {n: [p.read_bytes() for p in sorted((tmp_path / n).glob("*.tfrecord"))] for n in "abc"}
-    assert len(read["a"]) == 3 and read["a"] == read["b"] != read["c"]
+def test_the_seed_decides(corpus, settings, tmp_path):
+    write_records([corpus], tmp_path / "a", settings)
+    write_records([corpus], tmp_path / "b", replace(settings, seed=1))
+    assert records(tmp_path / "a") != records(tmp_path / "b")
 
 
-def test_nothing_half_written_and_nothing_foreign_replaced(corpus, tiny_vocab, tmp_path):
+def test_records_are_whole_pairs_spread_over_shards_in_random_order(corpus, settings, tmp_path):
+    description = write_records([corpus], tmp_path / "records", replace(settings, passes=3))
+    vocab = Vocab.read(settings.vocab)
+    found = records(tmp_path / "records")
+    assert len(found) == description.num_records == sum(description.shard_records)
+    assert len({str(record) for record in found}) > 0.8 * len(found), "a second pass cuts otherwise"
+    for record in found:
+        ids, segments = record["token_ids"], record["segment_ids"]
+        assert len(ids) == len(segments) <= 24
+        assert ids[0] == vocab.cls_id and ids[-1] == vocab.sep_id and ids.count(vocab.sep_id) == 2
+        assert segments == [0] * (ids.index(vocab.sep_id) + 1) + [1] * (
+            len(ids) - ids.index(vocab.sep_id) - 1
+        )
+    assert 0.3 < sum(record["next_sentence_label"][0] for record in found) / len(found) < 0.8
+    assert min(description.shard_records) > 0.6 * max(description.shard_records)
+
+
+def test_shuffling_through_several_files_keeps_every_record(corpus, settings, tmp_path, monkeypatch):
+    write_records([corpus], tmp_path / "one", settings)
+    monkeypatch.setattr("kbert.data.shards._BUCKET_BYTES", 500)
+    write_records([corpus], tmp_path / "many", settings)
+    assert records(tmp_path / "one") == records(tmp_path / "many")
+    assert contents(tmp_path / "one") != contents(tmp_path / "many")
+
+
+def test_without_next_sentence_every_token_is_there_once(corpus, settings, tmp_path):
+    one = tmp_path / "one.txt"  # one document is enough here
+    one.write_text(corpus.read_text("utf-8").replace("\n\n", "\n"), encoding="utf-8")
+    description = write_records([one], tmp_path / "records", replace(settings, next_sentence="none"))
+    found = records(tmp_path / "records")
+    assert description.next_sentence == "none"
+    assert all(
+        set(record) == {"token_ids", "segment_ids"} and not any(record["segment_ids"]) for record in found
+    )
+    vocab = Vocab.read(settings.vocab)
+    counts = [sum(record["token_ids"].count(vocab.id(word)) for record in found) for word in ("film", "喜")]
+    assert counts == [60, 60]
+
+
+def test_whole_words_are_marked_where_they_begin(corpus, settings, tmp_path):
+    corpus.write_text("unable film\nbad\n\nplaying 喜欢\nfilms\n", encoding="utf-8")
+    write_records([corpus], tmp_path / "plain", settings)
+    description = write_records([corpus], tmp_path / "records", replace(settings, whole_words=True))
+    vocab = Vocab.read(settings.vocab)
+    found = records(tmp_path / "records")
+    assert description.word_starts
+    for record in found:
+        expected = [int(not vocab.tokens[i].startswith("##")) for i in record["token_ids"]]
+        assert record.pop("word_starts") == expected
+    assert found == records(tmp_path / "plain")
+    with pytest.raises(InputError, match="--whole_words"):
+        replace(settings, segmenter="jieba")
+
+
+def test_a_segmenter_finds_chinese_words(corpus, settings, tmp_path):
+    pytest.importorskip("jieba")
+    chosen = replace(settings, whole_words=True, segmenter="jieba")
+    write_records([corpus], tmp_path / "records", chosen)
+    vocab = Vocab.read(settings.vocab)
+    first, second = vocab.id("喜"), vocab.id("欢")
+    starts = {
+        record["word_starts"][place + 1]
+        for record in records(tmp_path / "records")
+        for place, token in enumerate(record["token_ids"][:-1])
+        if (token, record["token_ids"][place + 1]) == (first, second)
+    }
+    assert starts == {0}
+
+
+def test_nothing_half_written_and_nothing_foreign_replaced(corpus, settings, tmp_path):
     one = tmp_path / "one.txt"
     one.write_text("good film\nbad film\n", encoding="utf-8")
     with pytest.raises(InputError, match="1 document"):
-        make(one, tiny_vocab, tmp_path / "records")
+        write_records([one], tmp_path / "records", settings)
+    one.write_text("\n\n")
+    with pytest.raises(InputError, match="one.txt: no text"):
+        write_records([one], tmp_path / "records", settings)
     assert not (tmp_path / "records").exists() and not list(tmp_path.glob(".*"))
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
     with pytest.raises(InputError, match="thesis: exists and holds no records"):
-        make(corpus, tiny_vocab, tmp_path / "thesis")
+        write_records([corpus], tmp_path / "thesis", settings)
     assert (tmp_path / "thesis" / "chapter.txt").exists()
-    make(corpus, tiny_vocab, tmp_path / "records")
-    replaced = make(corpus, tiny_vocab, tmp_path / "records", shards=1)
+    write_records([corpus], tmp_path / "records", settings)
+    replaced = write_records([corpus], tmp_path / "records", replace(settings, shards=1))
     assert len(list((tmp_path / "records").glob("*.tfrecord"))) == 1 == len(replaced.shards)
+    assert RecordsDescription.read(tmp_path / "records") == replaced
 
 
-def test_missing_shards_are_named(corpus, tiny_vocab, tmp_path):
-    with pytest.raises(InputError, match="records.json: is missing"):
-        RecordsDescription.read(tmp_path)
-    description = make(corpus, tiny_vocab, tmp_path / "records")
-    assert RecordsDescription.read(tmp_path / "records") == description
-    (tmp_path / "records" / description.shards[1]).unlink()
-    with pytest.raises(InputError, match=description.shards[1]):
-        RecordsDescription.read(tmp_path / "records")
+def interrupted(corpus, folder, settings, monkeypatch, after):
+    """A run that is stopped while it writes shard number `after`."""
+
+    def stop(task):
+        if task.index == after:
+            raise KeyboardInterrupt
+        return real(task)
+
+    real = pretraining.write_shard
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(pretraining, "write_shard", stop)
+        write_records([corpus], folder, settings)
+    assert not folder.exists()
+    return folder.parent / f".{folder.name}.partial"
+
+
+def inodes(folder, pattern):
+    return {path.name: path.stat().st_ino for path in folder.glob(pattern)}
+
+
+def test_a_run_goes_on_with_what_is_missing(corpus, settings, tmp_path, many_parts, monkeypatch):
+    write_records([corpus], tmp_path / "whole", settings)
+    partial = interrupted(corpus, tmp_path / "records", settings, monkeypatch, after=2)
+    (partial / "store/part-00001").unlink()
+    (partial / "records/.left").mkdir()
+    spoiled = partial / "records/records-00001-of-00003.tfrecord"
+    spoiled.write_bytes(spoiled.read_bytes()[:-1] + b"x")
+    before = inodes(partial / "records", "*.tfrecord")
+    tokenized = []
+    real = pretraining.tokenize_part
+    monkeypatch.setattr(
+        pretraining, "tokenize_part", lambda *task: (tokenized.append(task[1].name), real(*task))
+    )
+    write_records([corpus], tmp_path / "records", settings)
+    after = inodes(tmp_path / "records", "*.tfrecord")
+    assert tokenized == ["part-00001"]
+    assert after["records-00000-of-00003.tfrecord"] == before["records-00000-of-00003.tfrecord"]
+    assert contents(tmp_path / "whole") == contents(tmp_path / "records")
+
+
+@pytest.mark.parametrize("what", ["flag", "input", "vocabulary"])
+def test_a_change_starts_anew(what, corpus, settings, tmp_path, monkeypatch):
+    interrupted(corpus, tmp_path / "records", settings, monkeypatch, after=2)
+    if what == "flag":
+        settings = replace(settings, seed=5)
+    elif what == "input":
+        corpus.write_text(corpus.read_text("utf-8").replace("film", "play"), "utf-8")
+    else:
+        path = Path(settings.vocab)
+        path.write_text(path.read_text("utf-8").replace("film", "filn"), "utf-8")
+        unknown = Vocab.read(path).unk_id
+    write_records([corpus], tmp_path / "records", settings)
+    write_records([corpus], tmp_path / "fresh", settings)
+    assert contents(tmp_path / "records") == contents(tmp_path / "fresh")
+    if what == "vocabulary":
+        assert any(unknown in record["token_ids"] for record in records(tmp_path / "records"))
+
+
+RUN = """
+import sys
+from kbert.data import pretraining, write_records
+from kbert.data.corpus import slice_corpus
+from kbert.data.record_settings import RecordSettings
+pretraining.slice_corpus = lambda sources, sizes: slice_corpus(sources, sizes, smallest=20_000)
+if __name__ == "__main__":
+    corpus, vocab, folder, workers = sys.argv[1:]
+    settings = RecordSettings(vocab=vocab, max_length=24, shards=8, passes=4)
+    write_records([corpus], folder, settings, workers=int(workers))
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_it_gives_the_same_bytes(corpus, tiny_vocab, tmp_path):
+    corpus.write_text("\n\n".join([corpus.read_text("utf-8")] * 40), "utf-8")
+    (tmp_path / "run.py").write_text(RUN)
+
+    def start(folder, workers=1):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, tmp_path / "run.py", corpus, tiny_vocab, tmp_path / folder, workers]
+        return subprocess.Popen([str(word) for word in command], env=environment)
+
+    assert start("whole").wait(timeout=300) == 0
+    rng = random.Random(11)
+    partial = tmp_path / ".records.partial"
+    for part, workers in (
+        ("store/part-*", 1),
+        ("records/.records-*", 1),
+        ("notes/*.json", 2),
+        ("notes/*.json", 1),
+    ):
+        process = start("records", workers)
+        known = set(partial.glob(part))
+        while set(partial.glob(part)) <= known and process.poll() is None:
+            time.sleep(0.005)
+        time.sleep(rng.random() * 0.1)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not (tmp_path / "records").exists(), "too late to be killed"
+    kept = inodes(partial / "records", "*.tfrecord")
+    noted = {path.stem for path in (partial / "notes").glob("*.json")}
+    assert noted
+    assert start("records").wait(timeout=300) == 0
+    assert contents(tmp_path / "whole") == contents(tmp_path / "records")
+    after = inodes(tmp_path / "records", "*.tfrecord")
+    assert {name: after[name] for name in noted} == {name: kept[name] for name in noted}
+    assert not partial.exists()
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_corpus(shared, tmp_path):
+    """Four times the text, in one process: the peak, TensorFlow included, stays within 15 %."""
+    text = (shared / "data/corpora/brown.dev.txt").read_text("utf-8") + "\n\n"
+    peaks = []
+    for times in (15, 60):
+        corpus = tmp_path / f"{times}.txt"
+        corpus.write_text(text * times, "utf-8")
+        code = (
+            "import resource, sys\n"
+            "from kbert.data import write_records\n"
+            "from kbert.data.record_settings import RecordSettings\n"
+            "write_records([sys.argv[1]], sys.argv[2], RecordSettings(vocab=sys.argv[3], shards=2))\n"
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        )
+        vocab = shared / "data/vocab/bert-base-uncased.txt"
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(corpus), str(tmp_path / f"out{times}"), str(vocab)],
+            capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        peaks.append(int(done.stdout.split()[-1]))
+    assert peaks[1] < 1.15 * peaks[0], peaks
