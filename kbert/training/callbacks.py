@@ -1,14 +1,21 @@
-"""What a run shows while it works: a line of progress, and curves for TensorBoard."""
+"""What a run shows while it works: a line of progress, a file of its figures, and curves for TensorBoard."""
 
+import json
+import os
 import time
+from pathlib import Path
 
 import keras
 import tensorflow as tf
 from absl import logging
 
+from kbert.training.strategies import is_chief
+
 
 class ProgressLog(keras.callbacks.Callback):
-    """Logs step, loss, accuracy, speed and remaining time, every few seconds and at the end of an epoch.
+    """Logs step, loss, speed and remaining time, every few seconds and at the end of an epoch.
+
+    What `fit` counts, such as tokens, is shown as a rate. Of several workers only the chief speaks.
 
     Args:
         every_seconds: Least time between two lines.
@@ -19,29 +26,91 @@ class ProgressLog(keras.callbacks.Callback):
         self.every_seconds = every_seconds
 
     def on_train_begin(self, logs=None):
-        self._started = self._last_line = time.monotonic()
+        self._speaks = is_chief()
         self._first_done = None
+        self._last_line = time.monotonic()
+        self._counted = dict.fromkeys(self.params["counts"], 0.0)
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
-        now = time.monotonic()
+        logs, now = logs or {}, time.monotonic()
         done = self._epoch * self.params["steps"] + batch + 1
         if self._first_done is None:  # The first call compiles; it says nothing about the speed.
             self._first_done, self._started = done, now
-        if now - self._last_line < self.every_seconds:
-            return
-        self._last_line = now
-        total = self.params["epochs"] * self.params["steps"]
-        line = f"step {done}/{total}  {_format(logs)}"
-        if done > self._first_done:
-            speed = (done - self._first_done) / (now - self._started)
-            line += f"  {speed:.1f} steps/s, {(total - done) / speed:.0f} s left"
-        logging.info("%s", line)
+        else:
+            for name in self._counted:
+                self._counted[name] += logs[name]
+        if self._speaks and now - self._last_line >= self.every_seconds:
+            self._last_line = now
+            self._line(done, now - self._started, logs)
 
     def on_epoch_end(self, epoch, logs=None):
-        logging.info("epoch %d/%d done: %s", epoch + 1, self.params["epochs"], _format(logs))
+        if self._speaks:
+            logging.info("epoch %d/%d done: %s", epoch + 1, self.params["epochs"], _format(logs))
+
+    def _line(self, done, seconds, logs):
+        total = self.params["epochs"] * self.params["steps"]
+        figures = {name: value for name, value in logs.items() if name not in self._counted}
+        line = f"step {done}/{total}  {_format(figures)}"
+        if done > self._first_done:
+            speed = (done - self._first_done) / seconds
+            rates = "".join(f"  {count / seconds:,.0f} {name}/s" for name, count in self._counted.items())
+            line += f"  {speed:.1f} steps/s{rates}, {_duration((total - done) / speed)} left"
+        logging.info("%s", line)
+
+
+class MetricsFile(keras.callbacks.Callback):
+    """Writes the figures of a run as JSON lines, one for each call of the loop and each epoch.
+
+    A line has `step` (of the whole run), `seconds` since the run began, and the logs; that of an epoch also
+    `epoch`, counted from 1. A run that goes on from a checkpoint first removes the lines after it, and
+    counts the seconds on from there: in the end there is one line for each, as if it had not been
+    interrupted.
+
+    Args:
+        path: File to append to; its folder is made if missing. A run from the start replaces it.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        super().__init__()
+        self.path = Path(path)
+
+    def on_train_begin(self, logs=None):
+        self._writes = is_chief()
+        if self._writes:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            kept = [row for row in read_metrics(self.path) if row["step"] <= self.params["first_step"]]
+            partial = self.path.with_name(f".{self.path.name}.partial")
+            partial.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+            partial.replace(self.path)
+            self._started = time.monotonic() - (kept[-1]["seconds"] if kept else 0.0)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._step = self._epoch * self.params["steps"] + batch + 1
+        self._write({}, logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._write({"epoch": epoch + 1}, logs)
+
+    def _write(self, more, logs):
+        if self._writes:
+            seconds = round(time.monotonic() - self._started, 3)
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": self._step, "seconds": seconds, **more, **logs}) + "\n")
+
+
+def read_metrics(path: str | os.PathLike) -> list[dict[str, float]]:
+    """The lines of a `MetricsFile`; none where there is no file, and without a last one that was cut off."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines(keepends=True)
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 class SummaryLog(keras.callbacks.Callback):
@@ -49,7 +118,7 @@ class SummaryLog(keras.callbacks.Callback):
 
     Args:
         log_dir: Folder of the event files.
-        optimizer: Its learning rate is written.
+        optimizer: Its count of updates is the step of the curves.
     """
 
     def __init__(self, log_dir: str, optimizer: keras.optimizers.Optimizer):
@@ -58,19 +127,21 @@ class SummaryLog(keras.callbacks.Callback):
         self.optimizer = optimizer
 
     def on_train_begin(self, logs=None):
-        self._writer = tf.summary.create_file_writer(self.log_dir)
+        self._writer = tf.summary.create_file_writer(self.log_dir) if is_chief() else None
 
     def on_train_batch_end(self, batch, logs=None):
-        rate = float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
-        self._write({**(logs or {}), "learning_rate": rate}, "train/")
+        self._write(logs or {}, "train/")
 
     def on_epoch_end(self, epoch, logs=None):
         self._write(logs or {}, "epoch/")
 
     def on_train_end(self, logs=None):
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
     def _write(self, values, prefix):
+        if self._writer is None:
+            return
         step = int(keras.ops.convert_to_numpy(self.optimizer.iterations))
         with self._writer.as_default(step):
             for name, value in values.items():
@@ -85,4 +156,12 @@ def _scalar_metadata():
 
 
 def _format(logs) -> str:
-    return "  ".join(f"{name} {value:.4f}" for name, value in (logs or {}).items())
+    return "  ".join(
+        f"{name} {value:.4f}" if value >= 0.001 or value == 0 else f"{name} {value:.2e}"
+        for name, value in (logs or {}).items()
+    )
+
+
+def _duration(seconds: float) -> str:
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"

@@ -2,46 +2,39 @@
 
 `Model.fit` averages means over replicas and fails under `MultiWorkerMirroredStrategy`. This loop sums
 numerators and denominators apart, so that a masked token weighs the same whichever replica it is on, runs
-several steps per call into TensorFlow, and still drives ordinary Keras callbacks.
+several steps per call into TensorFlow, and still drives ordinary Keras callbacks. With checkpoints, a run
+that was killed goes on as if nothing had been.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-
-class Objective(Protocol):
-    """What to minimise and what to watch, in terms of (sum, weight) pairs.
-
-    Attributes:
-        losses: Names of the terms whose means are added up and minimised.
-        metrics: Names of the other terms.
-    """
-
-    @property
-    def losses(self) -> tuple[str, ...]: ...  # noqa: D102
-
-    @property
-    def metrics(self) -> tuple[str, ...]: ...  # noqa: D102
-
-    def __call__(self, outputs, targets) -> dict:
-        """Name -> (sum, weight), two float32 scalars, for every name in `losses` and `metrics`."""
-        ...
+from kbert.training.batches import Batches, batches_from
+from kbert.training.checkpointing import Checkpoints
+from kbert.training.faults import PEER_ERRORS, StopSignals, WorkerLost, keep_batch
+from kbert.training.loss_scale import LossScale
+from kbert.training.run_state import RunState
+from kbert.training.steps import Objective, TrainSteps, spread_seeds
+from kbert.training.strategies import is_chief, is_multi_worker, summing_over_workers
 
 
 def fit(
     model: keras.Model,
     optimizer: keras.optimizers.Optimizer,
     objective: Objective,
-    dataset: tf.data.Dataset,
+    dataset: Batches,
     *,
     steps_per_epoch: int,
     epochs: int = 1,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     evaluate: Callable[[], dict[str, float]] | None = None,
     steps_per_call: int = 20,
+    accumulate: int = 1,
+    counts: Mapping[str, Callable] | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> list[dict[str, float]]:
     """Trains the model on the dataset; call it inside `strategy.scope()` of the strategy to use.
 
@@ -49,98 +42,144 @@ def fit(
         model: Built; called as `model(inputs, training=True)`.
         optimizer: Receives the gradient of the global mean loss.
         objective: Turns outputs and targets into losses and metrics.
-        dataset: Of (inputs, targets) with global batches; at least `epochs · steps_per_epoch` of them.
+        dataset: Of (inputs, targets) with global batches, at least `epochs · steps_per_epoch · accumulate`
+            of them, always the same; or a function from a number to the batches from that number on.
         steps_per_epoch: Optimizer steps between two calls of `on_epoch_end`.
         epochs: Number of epochs.
         callbacks: Keras callbacks; `on_train_batch_end` comes once per `steps_per_call` steps, with the
-            index of the last step done.
+            index of the last step done. Their `params` also have `first_step` (of the whole run, 0 unless
+            it goes on from a checkpoint), `history` (the logs of the epochs so far) and `counts` (names).
         evaluate: Called at the end of each epoch; its numbers join the logs, with `val_` before.
         steps_per_call: Optimizer steps per call of the compiled function.
+        accumulate: Batches whose gradients make up one step.
+        counts: Name -> function of the inputs that counts something, such as the tokens that are no
+            padding; the logs hold the sums.
+        checkpoints: Where the run is saved, and where it goes on from if it is there. SIGTERM and Ctrl-C
+            then save first.
 
     Returns:
-        The logs of each epoch: means of all terms, `loss` (their sum where there are several losses).
+        The logs of each epoch: means of all terms, `loss` (their sum where there are several losses). They
+        are the same, and so are the weights, whether the run was interrupted or not.
 
     Raises:
         FloatingPointError: The loss is not finite.
+        InputError: A checkpoint cannot be written, or is of another run.
+        Terminated: SIGTERM came, and the run was saved: exit code 75.
         ValueError: The dataset ended too early.
+        WorkerLost: Another process of the run has gone.
     """
-    strategy = tf.distribute.get_strategy()
-    run_steps = _compile(model, optimizer, objective, strategy)
-    iterator = iter(strategy.experimental_distribute_dataset(dataset))
+    run = _Run(model, optimizer, objective, dataset, steps_per_epoch, accumulate, counts or {}, checkpoints)
+    state, over_workers = run.state, summing_over_workers(run.strategy)
+    if checkpoints is not None:
+        state.restore(checkpoints, over_workers)
+    spread_seeds(model)
+    model.stop_training = state.stopped
+    total_steps = epochs * steps_per_epoch
     calls = keras.callbacks.CallbackList(
-        list(callbacks), model=model, epochs=epochs, steps=steps_per_epoch, add_history=False
-    )
-    history = []
+        list(callbacks), model=model, epochs=epochs, steps=steps_per_epoch, add_history=False,
+        first_step=state.step, history=state.history, counts=tuple(run.steps.counts),
+    )  # fmt: skip
     calls.on_train_begin()
-    for epoch in range(epochs):
-        calls.on_epoch_begin(epoch)
-        totals = tf.zeros([len(objective.losses) + len(objective.metrics), 2], tf.float64)
-        for first, count in _chunks(steps_per_epoch, steps_per_call):
+    with StopSignals(held=checkpoints is not None) as signals:
+        begun = None
+        while state.step < total_steps and not model.stop_training:
+            epoch, first = divmod(state.step, steps_per_epoch)
+            if epoch != begun:
+                calls.on_epoch_begin(epoch)
+                begun = epoch
             calls.on_train_batch_begin(first)
-            try:
-                step_totals = run_steps(iterator, tf.constant(count))
-            except tf.errors.OutOfRangeError:
-                raise ValueError(
-                    f"the dataset ended before epoch {epoch}, step {first + count}; expected "
-                    f"{epochs} epochs of {steps_per_epoch} batches"
-                ) from None
-            totals += step_totals
-            calls.on_train_batch_end(first + count - 1, _means(objective, step_totals.numpy(), first + count))
-        logs = _means(objective, totals.numpy(), steps_per_epoch)
-        if evaluate is not None:
-            logs |= {f"val_{name}": value for name, value in evaluate().items()}
-        calls.on_epoch_end(epoch, logs)
-        history.append(logs)
+            logs = run.advance(min(steps_per_call - first % steps_per_call, steps_per_epoch - first))
+            done = state.step - epoch * steps_per_epoch
+            calls.on_train_batch_end(done - 1, logs)
+            if done == steps_per_epoch:
+                logs = state.end_epoch(run.steps.means)
+                if evaluate is not None:
+                    logs |= _validated(evaluate(), over_workers)
+                calls.on_epoch_end(epoch, logs)
+            state.stopped = model.stop_training
+            signals.agree(over_workers)
+            run.save(now=signals.agreed or model.stop_training or state.step == total_steps)
+            signals.leave()
     calls.on_train_end()
-    return history
+    return state.history
 
 
-def _compile(model, optimizer, objective, strategy):
-    names = (*objective.losses, *objective.metrics)
-    variables = model.trainable_variables
-    if not optimizer.built:
-        optimizer.build(variables)
+class _Run:
+    """The parts of a run, and how it moves on."""
 
-    def replica_step(batch):
-        inputs, targets = batch
-        with tf.GradientTape() as tape:
-            terms = objective(model(inputs, training=True), targets)
-            # The mean over all replicas: this one's sum divided by everybody's weight.
-            loss = tf.add_n([terms[name][0] / _global(terms[name][1]) for name in objective.losses])
-        optimizer.apply(tape.gradient(loss, [v.value for v in variables]), variables)
-        return tf.cast(tf.stack([tf.stack(terms[name]) for name in names]), tf.float64)
-
-    @tf.function
-    def run_steps(iterator, count):
-        totals = tf.zeros([len(names), 2], tf.float64)
-        for _ in tf.range(count):
-            sums = strategy.run(replica_step, args=(next(iterator),))
-            totals += strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
-        return totals
-
-    return run_steps
-
-
-def _global(weight):
-    replica = tf.distribute.get_replica_context()
-    total = replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.stop_gradient(weight))
-    return tf.maximum(total, 1e-5)
-
-
-def _chunks(steps: int, size: int) -> Iterable[tuple[int, int]]:
-    for first in range(0, steps, size):
-        yield first, min(size, steps - first)
-
-
-def _means(objective, totals, step: int) -> dict[str, float]:
-    names = (*objective.losses, *objective.metrics)
-    means = {
-        name: float(total / weight) if weight else 0.0
-        for name, (total, weight) in zip(names, totals, strict=True)
-    }
-    loss = sum(means[name] for name in objective.losses)
-    if not loss - loss == 0:
-        raise FloatingPointError(
-            f"the loss is {loss} at step {step}; lower the learning rate, or train in float32"
+    def __init__(
+        self, model, optimizer, objective, dataset, steps_per_epoch, accumulate, counts, checkpoints
+    ):
+        self.strategy = tf.distribute.get_strategy()
+        loss_scale = LossScale() if model.dtype_policy.compute_dtype == "float16" else None
+        self.steps = TrainSteps(model, optimizer, objective, counts, accumulate, loss_scale)
+        self.optimizer = optimizer
+        self.dataset = dataset
+        self.checkpoints = checkpoints
+        self.state = RunState(
+            [*model.variables, *optimizer.variables, *(loss_scale.variables if loss_scale else ())],
+            num_terms=len(self.steps.names) + len(counts),
+            form={"steps_per_epoch": steps_per_epoch, "accumulate": accumulate},
         )
-    return {"loss": loss, **means}
+        self._iterator = None
+
+    def advance(self, count: int) -> dict[str, float]:
+        """Runs that many steps, or up to the next checkpoint, and gives the means of those steps."""
+        state = self.state
+        if self._iterator is None:
+            batches = batches_from(self.dataset, state.step * self.steps.accumulate)
+            self._iterator = iter(self.strategy.experimental_distribute_dataset(_split_by_rows(batches)))
+        if self.checkpoints is not None:
+            count = min(count, self.checkpoints.every_steps - state.step % self.checkpoints.every_steps)
+        try:
+            done, totals = self.steps.run(self._iterator, tf.constant(count))
+        except tf.errors.OutOfRangeError:
+            raise ValueError(
+                f"the dataset ended between step {state.step} and step {state.step + count}; expected "
+                f"{self.steps.accumulate} batches for each step of all epochs"
+            ) from None
+        except PEER_ERRORS as error:
+            if not is_multi_worker(self.strategy):
+                raise
+            raise WorkerLost(
+                f"another worker ended or cannot be reached since step {state.step}; start all workers "
+                f"again, and they go on from the last checkpoint"
+            ) from error
+        totals = totals.numpy()
+        state.step += int(done)
+        logs = self.steps.means(totals)
+        if not np.isfinite(logs["loss"]) or self.steps.overflowed():
+            self._fail(logs["loss"])
+        state.totals += totals
+        return logs | {"learning_rate": float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))}
+
+    def save(self, now) -> None:
+        """Writes a checkpoint where one is due, or now; the chief does it for all workers."""
+        if self.checkpoints is None or not is_chief(self.strategy):
+            return
+        if now or self.state.step % self.checkpoints.every_steps == 0:
+            self.state.save(self.checkpoints)
+
+    def _fail(self, loss: float) -> None:
+        step = self.state.step
+        message = f"the loss is {loss} at step {step}; lower the learning rate, or train in float32"
+        if self.checkpoints is not None:
+            first = (step - 1) * self.steps.accumulate
+            batches = batches_from(self.dataset, first).take(self.steps.accumulate)
+            path = keep_batch(batches, self.checkpoints.folder, step)
+            message += f"; its batch is in {path}, and the checkpoint before it is intact"
+        raise FloatingPointError(message)
+
+
+def _split_by_rows(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Has each worker take its rows of every batch; by default TensorFlow may deal out files instead."""
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return batches.with_options(options)
+
+
+def _validated(values: dict[str, float], over_workers) -> dict[str, float]:
+    """What the chief measured, so that all workers draw the same conclusions."""
+    share = is_chief()
+    agreed = over_workers([value if share else 0.0 for value in values.values()])
+    return {f"val_{name}": float(value) for name, value in zip(values, agreed, strict=True)}

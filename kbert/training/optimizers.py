@@ -1,7 +1,12 @@
-"""`AdamW` as BERT was trained with it, and as it is mostly fine-tuned today."""
+"""`BertAdamW`, with which BERT was trained, and `AdamW`, as it is mostly fine-tuned today."""
+
+import re
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
+
+from kbert.training.layer_rates import layer_rate_factors
 
 
 @keras.saving.register_keras_serializable(package="kbert")
@@ -15,6 +20,9 @@ class AdamW(keras.optimizers.Optimizer):
     *after* it was summed over replicas, so N replicas do what one device would do. And the bias
     correction m̂ = m/(1-β₁ᵗ), v̂ = v/(1-β₂ᵗ) can be left out, as Google's original does.
 
+    Averages of the weights, a ← a + (1-decay)(w - a) after each update and a = w after the first, are often
+    better than the last weights; `averaged_weights` puts them into the model for a while.
+
     Args:
         learning_rate: A number or a `keras.optimizers.schedules.LearningRateSchedule`.
         weight_decay_rate: λ.
@@ -23,7 +31,13 @@ class AdamW(keras.optimizers.Optimizer):
         epsilon: Added to √v̂.
         bias_correction: `False` gives google-research/bert's numbers; `True` is steadier on small data.
         max_gradient_norm: Upper limit of the global norm; None leaves the gradient as it is.
-        exclude_from_decay: Substrings of the paths of weights that do not decay.
+        exclude_from_decay: Regular expressions; a weight does not decay if one is found in its path.
+        layer_decay: Factor of the learning rate from one layer to the one below it, such as 0.9; see
+            `layer_rate_factors`. None: one rate for all weights.
+        average_decay: What an average keeps of itself at an update, such as 0.999. None: no averages.
+
+    Raises:
+        ValueError: An option of Keras' base class that acts within one replica, such as `global_clipnorm`.
 
     Reference:
         Loshchilov and Hutter, 2019, algorithm 2; google-research/bert, optimization.py; for the effect of
@@ -39,10 +53,13 @@ class AdamW(keras.optimizers.Optimizer):
         epsilon: float = 1e-6,
         bias_correction: bool = True,
         max_gradient_norm: float | None = 1.0,
-        exclude_from_decay: tuple[str, ...] = ("layer_norm", "bias"),
+        exclude_from_decay: Sequence[str] = ("layer_norm", "bias"),
+        layer_decay: float | None = None,
+        average_decay: float | None = None,
         name: str = "adamw",
         **kwargs,
     ):
+        _refuse_options_of_one_replica(kwargs)
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.weight_decay_rate = weight_decay_rate
         self.beta_1 = beta_1
@@ -51,25 +68,34 @@ class AdamW(keras.optimizers.Optimizer):
         self.bias_correction = bias_correction
         self.max_gradient_norm = max_gradient_norm
         self.exclude_from_decay = exclude_from_decay
+        self.layer_decay = layer_decay
+        self.average_decay = average_decay
         self._compiled_update = tf.function(self._update, jit_compile=True)
+        self._compiled_average = tf.function(_move_towards, jit_compile=True)
 
     def build(self, variables):
         if self.built:
             return
         super().build(variables)
         self._momentums, self._velocities = self.add_optimizer_variables(variables, ["momentum", "velocity"])
-        self._decays = [
-            not any(part in variable.path for part in self.exclude_from_decay) for variable in variables
-        ]
+        paths = [variable.path for variable in variables]
+        self._decays = [not any(re.search(p, path) for p in self.exclude_from_decay) for path in paths]
+        if self.layer_decay is not None:
+            self._rate_factors = layer_rate_factors(paths, self.layer_decay)
+        if self.average_decay is not None:
+            self._averages = self.add_optimizer_variables(variables, "average")
 
     def apply(self, grads, trainable_variables=None):
         """Updates the variables; inside `strategy.run`, with the sum of all replicas' gradients."""
         replica = tf.distribute.get_replica_context()
         if replica is None or replica.num_replicas_in_sync == 1:
-            self._replicated = False
+            self._compiled = True
             self._corrections = self._step_corrections()
+            average_share = self._average_share()
             grads, self._clip_factor = self._clipped(grads)
             super().apply(grads, trainable_variables)
+            for variable, average in self._averaged():
+                self._compiled_average(*map(self._on_this_device, (average, variable)), average_share)
             return
         dense = [None if g is None else tf.convert_to_tensor(g) for g in grads]
         summed = iter(replica.all_reduce(tf.distribute.ReduceOp.SUM, [g for g in dense if g is not None]))
@@ -78,12 +104,13 @@ class AdamW(keras.optimizers.Optimizer):
         replica.merge_call(self._update_everywhere, (grads, trainable_variables or self._trainable_variables))
 
     def _update_everywhere(self, strategy, grads, variables):
-        rate = self.learning_rate
-        self._replicated = True
-        # Summed gradients are the same on all replicas: those of the first give the norm of all.
-        first = [None if g is None else strategy.experimental_local_results(g)[0] for g in grads]
-        _, self._clip_factor = self._clipped(first)
+        # Summed gradients are the same on all replicas: those of this process' first give the norm of all.
+        local = [() if g is None else strategy.experimental_local_results(g) for g in grads]
+        _, self._clip_factor = self._clipped([own[0] if own else None for own in local])
+        # TensorFlow cannot compile what several devices of one process share.
+        self._compiled = max(map(len, local)) == 1
         self._corrections = self._step_corrections()
+        rate, average_share = self.learning_rate, self._average_share()
         for gradient, variable in zip(grads, variables, strict=True):
             if gradient is not None:
                 strategy.extended.update(
@@ -92,6 +119,10 @@ class AdamW(keras.optimizers.Optimizer):
                     args=(gradient,),
                     group=False,
                 )
+        move = self._compiled_average if self._compiled else _move_towards
+        for variable, average in self._averaged():
+            arguments = (self._on_this_device(variable), average_share)
+            strategy.extended.update(average.value, move, args=arguments, group=False)
         self.iterations.assign_add(1)
 
     def _step_corrections(self):
@@ -124,28 +155,68 @@ class AdamW(keras.optimizers.Optimizer):
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
         rate_correction, epsilon_correction = self._corrections
-        decay = self.weight_decay_rate if self._decays[index] else 0.0
+        learning_rate = tf.cast(learning_rate, variable.dtype)
+        if self.layer_decay is not None:
+            learning_rate *= self._rate_factors[index]
         # Clipping, both moments, decay and update in one compiled pass over memory, where nothing but
-        # memory is the limit. Replicas are left to TensorFlow, which cannot compile across devices.
-        update = self._update if self._replicated else self._compiled_update
+        # memory is the limit. One function for all weights is no faster, and compiles for longer.
+        update = self._compiled_update if self._compiled else self._update
         update(
             variable,
-            self._momentums[index].value,
-            self._velocities[index].value,
+            self._on_this_device(self._momentums[index]),
+            self._on_this_device(self._velocities[index]),
             tf.cast(gradient, variable.dtype),
             self._clip_factor,
-            tf.cast(learning_rate, variable.dtype) * rate_correction,
+            learning_rate,
+            rate_correction,
             self.epsilon * epsilon_correction,
-            tf.cast(learning_rate, variable.dtype) * decay,
+            self._decays[index],
         )
 
-    def _update(self, variable, momentum, velocity, gradient, clip_factor, rate, epsilon, decay):
-        gradient = gradient * clip_factor
+    def _on_this_device(self, variable):
+        """The variable; where the update is compiled, the only one behind a distributed variable.
+
+        Given a distributed one, `tf.function` takes that of the first call for those of all later calls.
+        """
+        if not self._compiled:
+            return variable.value
+        return tf.distribute.get_strategy().experimental_local_results(variable.value)[0]
+
+    def _update(self, variable, momentum, velocity, gradient, clip_factor, rate, correction, epsilon, decays):
+        """The update of one weight; `rate` · `correction` is Adam's rate, `rate` alone that of the decay."""
+        m, v = self._moved_moments(momentum, velocity, gradient * clip_factor)
+        decay = rate * self.weight_decay_rate if decays else 0.0
+        variable.assign(variable - rate * correction * m / (tf.sqrt(v) + epsilon) - decay * variable)
+
+    def _moved_moments(self, momentum, velocity, gradient):
         m = self.beta_1 * momentum + (1.0 - self.beta_1) * gradient
         v = self.beta_2 * velocity + (1.0 - self.beta_2) * tf.square(gradient)
         momentum.assign(m)
         velocity.assign(v)
-        variable.assign(variable - rate * m / (tf.sqrt(v) + epsilon) - decay * variable)
+        return m, v
+
+    def averages(self) -> list[tuple[keras.Variable, keras.Variable]]:
+        """Each trained weight with its average.
+
+        Raises:
+            ValueError: There are none, for want of `average_decay` or of a first update.
+        """
+        if self.average_decay is None:
+            raise ValueError("average_decay=None: no averages are kept; give a number such as 0.999")
+        if not self.built or int(self.iterations.numpy()) == 0:
+            raise ValueError("there are no averages before the first update")
+        return self._averaged()
+
+    def _averaged(self):
+        if self.average_decay is None:
+            return []
+        return list(zip(self._trainable_variables, self._averages, strict=True))
+
+    def _average_share(self):
+        """What an average takes of the new weight: all of it at the first update."""
+        if self.average_decay is None:
+            return None
+        return tf.where(tf.equal(self.iterations.value, 0), 1.0, 1.0 - self.average_decay)
 
     def get_config(self):
         return {
@@ -157,7 +228,63 @@ class AdamW(keras.optimizers.Optimizer):
             "bias_correction": self.bias_correction,
             "max_gradient_norm": self.max_gradient_norm,
             "exclude_from_decay": list(self.exclude_from_decay),
+            "layer_decay": self.layer_decay,
+            "average_decay": self.average_decay,
         }
+
+
+@keras.saving.register_keras_serializable(package="kbert")
+class BertAdamW(AdamW):
+    """The optimizer of google-research/bert: `AdamW` with Google's defaults.
+
+    Without bias correction the first updates are larger than Adam's: after one of them m/√v is
+    0.1g/√(0.001g²) ≈ 3 instead of 1. The warm-up hides that in pretraining; in fine-tuning on little data it
+    is what makes some seeds fail, and `bias_correction=True` mends it. With
+    `LinearWarmup(decay_from_start=True)` the trajectory is Google's own.
+
+    Args:
+        learning_rate: As of `AdamW`.
+        bias_correction: As of `AdamW`, and so is every other option.
+        exclude_from_decay: Google's list, which fits the paths of its checkpoints and of kbert's models.
+
+    Example:
+        >>> BertAdamW(1e-4).bias_correction
+        False
+
+    Reference:
+        google-research/bert, optimization.py, `AdamWeightDecayOptimizer`.
+    """
+
+    def __init__(
+        self,
+        learning_rate=5e-5,
+        *,
+        bias_correction: bool = False,
+        exclude_from_decay: Sequence[str] = ("LayerNorm", "layer_norm", "bias"),
+        name: str = "bert_adamw",
+        **options,
+    ):
+        super().__init__(
+            learning_rate,
+            bias_correction=bias_correction,
+            exclude_from_decay=exclude_from_decay,
+            name=name,
+            **options,
+        )
+
+
+def _refuse_options_of_one_replica(options):
+    """Keras' own would be applied before the sum over replicas, or to the sum of micro-batches not at all."""
+    given = [name for name, value in options.items() if value and name != "ema_momentum"]
+    if given:
+        raise ValueError(
+            f"{', '.join(given)}: not an option here; clip by max_gradient_norm, decay by weight_decay_rate, "
+            f"average by average_decay, and leave accumulation and loss scaling to kbert.training.fit"
+        )
+
+
+def _move_towards(average, variable, share):
+    average.assign(average + share * (variable - average))
 
 
 def _rows_summed(gradient):

@@ -2,16 +2,17 @@
 
 import tensorflow as tf
 
-PRECISIONS = ("auto", "float32", "bfloat16")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 
 def dtype_policy(precision: str) -> str:
-    """The Keras dtype policy for a precision: `"float32"` or `"mixed_bfloat16"`.
+    """The Keras dtype policy for a precision: `"float32"`, `"mixed_bfloat16"` or `"mixed_float16"`.
 
-    Weights, normalizations, softmax and losses stay in float32 under both.
+    Weights, normalizations, softmax and losses stay in float32 under all of them.
 
     Args:
-        precision: `"float32"`, `"bfloat16"`, or `"auto"`: bfloat16 where the device multiplies bfloat16
+        precision: `"float32"`, `"bfloat16"`, `"float16"` (for GPUs older than bfloat16; `fit` then scales
+            the loss), or `"auto"`: bfloat16 where the device multiplies bfloat16
             matrices in hardware (a GPU or TPU; a CPU with AVX512-BF16 or AMX), else float32.
 
     Raises:
@@ -21,7 +22,7 @@ def dtype_policy(precision: str) -> str:
         raise ValueError(f"precision {precision!r} is unknown; expected one of {', '.join(PRECISIONS)}")
     if precision == "auto":
         precision = "bfloat16" if _has_bfloat16() else "float32"
-    return "mixed_bfloat16" if precision == "bfloat16" else "float32"
+    return precision if precision == "float32" else f"mixed_{precision}"
 
 
 def _has_bfloat16() -> bool:

@@ -82,7 +82,10 @@ def test_callbacks_come_in_order_and_see_validation():
             calls.append(("end", epoch, logs["val_score"]))
 
     train(strategy_for("default"), callbacks=[Recorder()], evaluate=lambda: {"score": 0.5}, steps_per_call=2)
-    batches = [("batch", 1, ["accuracy", "loss"]), ("batch", 2, ["accuracy", "loss"])]
+    batches = [
+        ("batch", 1, ["accuracy", "learning_rate", "loss"]),
+        ("batch", 2, ["accuracy", "learning_rate", "loss"]),
+    ]
     assert calls == [("begin", 0), *batches, ("end", 0, 0.5), ("begin", 1), *batches, ("end", 1, 0.5)]
 
 
@@ -117,4 +120,5 @@ def test_unknown_names_are_refused():
         strategy_for("horovod")
     with pytest.raises(ValueError, match="'int8'"):
         dtype_policy("int8")
-    assert dtype_policy("float32") == "float32" and dtype_policy("bfloat16") == "mixed_bfloat16"
+    policies = [dtype_policy(precision) for precision in ("float32", "bfloat16", "float16")]
+    assert policies == ["float32", "mixed_bfloat16", "mixed_float16"]

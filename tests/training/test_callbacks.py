@@ -1,0 +1,146 @@
+"""What is shown and kept: progress, metrics file, curves, best weights."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kbert.errors import InputError
+from kbert.training import BestWeights, CurvesImage, ProgressLog, fit
+from kbert.training.callbacks import read_metrics
+from tests.training import small_run
+
+TOKENS = {"tokens": lambda inputs: tf.math.count_nonzero(inputs > 0)}
+
+
+def lines_of(caplog):
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_progress_shows_rates_of_what_is_counted(caplog, monkeypatch):
+    """A clock that moves half a second a look; positive inputs are the tokens."""
+    ticks = iter(np.arange(0, 1000, 0.5))
+    monkeypatch.setattr("kbert.training.callbacks.time.monotonic", lambda: next(ticks))
+    with caplog.at_level("INFO", logger="absl"):
+        history = small_run.run(
+            callbacks=[ProgressLog(0.0)], steps_per_call=5, steps_per_epoch=5, epochs=3, counts=TOKENS
+        )[1]
+    steps = [line for line in lines_of(caplog) if line.startswith("step")]
+    assert [line.split()[1] for line in steps] == ["5/15", "10/15", "15/15"]
+    # The first call compiles and has no speed; the second took half a second, with the epoch's tokens.
+    assert "steps/s" not in steps[0]
+    assert f"10.0 steps/s  {history[1]['tokens'] / 0.5:,.0f} tokens/s, 0:00 left" in steps[1]
+    assert "learning_rate 0.0" in steps[0] and "accuracy" in steps[0]
+
+
+def test_counts_are_sums_over_batches_and_replicas():
+    options = {"steps_per_epoch": 6, "epochs": 1, "counts": TOKENS, "steps_per_call": 4}
+    inputs = [x for x, _ in small_run.batches().take(6)]
+    expected = sum(int(np.count_nonzero(x > 0)) for x in inputs)
+    assert expected > 100
+    assert small_run.run(**options)[1][0]["tokens"] == expected
+    assert small_run.run(strategy="mirrored", **options)[1][0]["tokens"] == expected
+    assert small_run.run(batch_size=4, accumulate=2, **options)[1][0]["tokens"] == expected
+
+
+def test_the_metrics_file_has_every_call_and_epoch(tmp_path):
+    history = small_run.run(tmp_path, epochs=2, evaluate=lambda: {"score": 0.5})[1]
+    rows = read_metrics(tmp_path / "metrics.jsonl")
+    assert [row["step"] for row in rows if "epoch" not in row] == [4, 7, 8, 10, 14, 18, 20]
+    epochs = [row for row in rows if "epoch" in row]
+    assert [(row["epoch"], row["step"]) for row in epochs] == [(1, 10), (2, 20)]
+    for row, logs in zip(epochs, history, strict=True):
+        assert {name: row[name] for name in logs} == logs and row["val_score"] == 0.5
+    assert all(a["seconds"] <= b["seconds"] for a, b in zip(rows, rows[1:], strict=False))
+
+
+def test_a_line_that_was_cut_off_is_no_line(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(json.dumps({"step": 1}) + "\n" + '{"step": 2, "lo')
+    assert read_metrics(path) == [{"step": 1}]
+    assert read_metrics(tmp_path / "none.jsonl") == []
+
+
+def test_curves_are_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    from PIL import Image
+
+    metrics, image = tmp_path / "metrics.jsonl", tmp_path / "curves.png"
+    small_run.run(tmp_path, callbacks=[CurvesImage(metrics, image)], epochs=2)
+    with Image.open(image) as picture:
+        # A panel each for loss, first, second, accuracy and the learning rate.
+        assert picture.height > picture.width * 1.2 and len(picture.convert("RGB").getcolors(1 << 20)) > 20
+
+
+def test_without_matplotlib_a_line_says_so(tmp_path, caplog, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
+    with caplog.at_level("INFO", logger="absl"):
+        small_run.run(
+            tmp_path, callbacks=[CurvesImage(tmp_path / "metrics.jsonl", tmp_path / "x.png")], epochs=1
+        )
+    assert any("kbert[plots]" in line for line in lines_of(caplog)) and not (tmp_path / "x.png").exists()
+
+
+SCORES = [0.5, 0.8, 0.7, 0.8, 0.1, 0.9]
+
+
+@pytest.mark.parametrize(("larger", "best", "epochs"), [(True, 1, 4), (False, 0, 3)])
+def test_the_best_weights_are_kept_and_a_run_without_progress_ends(larger, best, epochs, tmp_path):
+    """Patience of two epochs; a value that is only equal is not better. Stopped in between, and gone on."""
+    seen = {}
+
+    class Watch(keras.callbacks.Callback):
+        def __init__(self, crash_in=None):
+            super().__init__()
+            self.crash_in = crash_in
+
+        def on_epoch_end(self, epoch, logs=None):
+            seen[epoch] = [np.asarray(w) for w in self.model.weights]
+            if epoch == self.crash_in:
+                raise KeyError
+
+    def run(watch, scores):
+        keeper = BestWeights(tmp_path / "best.npz", "val_score", larger_is_better=larger, patience=2)
+        return keeper, small_run.run(
+            tmp_path, callbacks=[keeper, watch], epochs=6, every_steps=10, steps_per_call=10,
+            evaluate=lambda: {"score": scores.pop(0)},
+        )[1]  # fmt: skip
+
+    with pytest.raises(KeyError):
+        run(Watch(crash_in=1), SCORES[:])
+    keeper, history = run(Watch(), SCORES[1:])  # From the end of the first epoch.
+    assert [logs["val_score"] for logs in history] == SCORES[:epochs]
+    model = small_run.small_model()
+    keeper.restore(model)
+    for a, b in zip(model.weights, seen[best], strict=True):
+        np.testing.assert_array_equal(a, b)
+    # Started once more, it knows that it had ended.
+    assert run(Watch(), [])[1] == history
+
+
+def test_a_metric_that_is_not_measured_is_named(tmp_path):
+    with pytest.raises(InputError, match="'val_los' is not measured; there are accuracy, first, loss"):
+        small_run.run(epochs=1, callbacks=[BestWeights(tmp_path / "best.npz", "val_los")])
+
+
+def test_the_batch_of_a_loss_that_is_not_finite_is_kept(tmp_path):
+    """The third step of five in one call; the checkpoint of the second stays the last."""
+    from kbert.training import AdamW, Checkpoints
+
+    rows = np.arange(48, dtype="float32").reshape(8, 6)
+    rows[5, 2] = np.nan
+    targets = {"label": np.zeros(8, "int32"), "weight": np.ones(8, "float32")}
+    targets["other_weight"] = targets["weight"]
+    data = tf.data.Dataset.from_tensor_slices((rows, targets)).batch(1)
+    checkpoints = Checkpoints(tmp_path, every_steps=2)
+    with pytest.raises(FloatingPointError, match="loss is nan at step 3;.*bad-batch-of-step-3.npz"):
+        fit(
+            small_run.small_model(), AdamW(1e-3), small_run.TwoLosses(), data,
+            steps_per_epoch=4, steps_per_call=4, accumulate=2, checkpoints=checkpoints,
+        )  # fmt: skip
+    assert checkpoints.steps() == [2]
+    with np.load(tmp_path / "bad-batch-of-step-3.npz") as file:
+        np.testing.assert_array_equal(file["1/inputs/value"], rows[5:6])
+        assert sorted(file.files)[0] == "0/inputs/value" and "0/targets/weight" in file.files

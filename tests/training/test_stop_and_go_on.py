@@ -1,0 +1,268 @@
+"""A run that was stopped anywhere gives, bit for bit, what one gives that was not."""
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kbert.errors import InputError
+from kbert.training import Checkpoints, Terminated
+from kbert.training.faults import StopSignals
+from tests.training import small_run
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def metrics(folder):
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The uninterrupted run: variables, history and the lines of its metrics file."""
+    folder = tmp_path_factory.mktemp("whole")
+    return *small_run.run(folder), metrics(folder)
+
+
+def assert_same(run, whole, folder):
+    values, history = run
+    assert len(values) == len(whole[0])
+    for a, b in zip(values, whole[0], strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert history == whole[1]
+    assert metrics(folder) == whole[2]
+
+
+class StopAt(keras.callbacks.Callback):
+    """Does something when the run has come to a step."""
+
+    def __init__(self, step, action):
+        super().__init__()
+        self.step, self.action = step, action
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.epoch * small_run.STEPS + batch + 1 >= self.step:
+            self.action()
+
+
+class Crash(Exception):
+    pass
+
+
+def crash():
+    raise Crash
+
+
+def test_the_run_is_one_in_which_every_part_matters(whole):
+    """Dropout seeds move, losses change, and the metrics file has a line for each call and epoch."""
+    values, history, lines = whole
+    assert len(history) == small_run.EPOCHS and len({logs["loss"] for logs in history}) == small_run.EPOCHS
+    assert [v[1] for v in values if v.shape == (2,)] == [small_run.STEPS * small_run.EPOCHS]
+    steps = [line["step"] for line in lines if "epoch" not in line]
+    assert steps[:6] == [4, 7, 8, 10, 14, 18] and steps[-1] == 40
+
+
+@pytest.mark.parametrize("step", [1, 8, 10, 23, 40])
+def test_a_crash_at_any_step_changes_nothing(step, whole, tmp_path):
+    """Before the first checkpoint, after one, at the end of an epoch, far on, and at the very end."""
+    with pytest.raises(Crash):
+        small_run.run(tmp_path, callbacks=[StopAt(step, crash)])
+    assert_same(small_run.run(tmp_path), whole, tmp_path)
+
+
+def test_a_run_that_is_complete_is_not_run_again(whole, tmp_path):
+    small_run.run(tmp_path)
+    assert_same(small_run.run(tmp_path, callbacks=[StopAt(0, crash)]), whole, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)]
+)
+def test_a_signal_saves_first(number, error, whole, tmp_path):
+    before = signal.getsignal(number)
+    with pytest.raises(error) as stopped:
+        small_run.run(tmp_path, every_steps=100, callbacks=[StopAt(13, lambda: signal.raise_signal(number))])
+    assert signal.getsignal(number) is before
+    if error is Terminated:
+        assert stopped.value.code == 75
+    assert Checkpoints(tmp_path / "checkpoints").steps() == [14]
+    values, history = small_run.run(tmp_path, every_steps=100)
+    np.testing.assert_array_equal(values[0], whole[0][0])
+    assert history == whole[1]
+
+
+def test_a_signal_that_comes_while_the_workers_agree_is_not_lost():
+    def interrupted(values):
+        signal.raise_signal(signal.SIGTERM)
+        return values
+
+    with StopSignals() as signals:
+        signals.agree(interrupted)
+        assert signals.agreed is None
+        signals.agree(list)
+        assert signals.agreed == signal.SIGTERM
+        with pytest.raises(Terminated):
+            signals.leave()
+
+
+def test_accumulation_goes_on_too(tmp_path):
+    values, history = small_run.run(accumulate=3)
+    with pytest.raises(Crash):
+        small_run.run(tmp_path, accumulate=3, callbacks=[StopAt(17, crash)])
+    again, history_again = small_run.run(tmp_path, accumulate=3)
+    for a, b in zip(values, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert history == history_again
+
+
+def test_two_replicas_go_on_too(tmp_path):
+    values, history = small_run.run(strategy="mirrored")
+    with pytest.raises(Crash):
+        small_run.run(tmp_path, strategy="mirrored", callbacks=[StopAt(17, crash)])
+    again, history_again = small_run.run(tmp_path, strategy="mirrored")
+    for a, b in zip(values, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert history == history_again
+
+
+def test_two_checkpoints_are_kept_and_a_damaged_one_is_passed_over(whole, tmp_path):
+    small_run.run(tmp_path)
+    folder = tmp_path / "checkpoints"
+    assert Checkpoints(folder).steps() == [40, 35]
+    content = (folder / "step-000000040.npz").read_bytes()
+    places = {"cut off": content[: len(content) // 2], "empty": b""}
+    for place in random.Random(3).sample(range(len(content)), 40):
+        places[f"bit {place}"] = content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :]
+    variables = [keras.Variable(v) for v in whole[0]]
+    for what, damaged in places.items():
+        (folder / "step-000000040.npz").write_bytes(damaged)
+        for variable in variables:
+            variable.assign(tf.zeros_like(variable.value))
+        notes = Checkpoints(folder).restore(variables)
+        if notes["step"] == 40:  # The bit was one of those that mean nothing, such as a time.
+            for variable, value in zip(variables, whole[0], strict=True):
+                np.testing.assert_array_equal(variable, value, err_msg=what)
+    (folder / "step-000000040.npz").write_bytes(places["cut off"])
+    assert_same(small_run.run(tmp_path), whole, tmp_path)
+
+
+def test_without_a_good_checkpoint_nothing_is_guessed(tmp_path):
+    small_run.run(tmp_path)
+    for path in (tmp_path / "checkpoints").iterdir():
+        path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputError, match="all 2 checkpoints are damaged"):
+        small_run.run(tmp_path)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(whole, tmp_path):
+    """A limit on the size of files, which fails in the middle of writing as a full disk does."""
+    folder = tmp_path / "checkpoints"
+    size = 3000
+
+    def fill():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(InputError, match=r"step-000000021.npz: could not be written .*saved before"):
+            small_run.run(tmp_path, callbacks=[StopAt(18, fill)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert sorted(path.name for path in folder.iterdir()) == ["step-000000007.npz", "step-000000014.npz"]
+    assert_same(small_run.run(tmp_path), whole, tmp_path)
+
+
+def test_another_run_is_refused(tmp_path):
+    small_run.run(tmp_path, epochs=1)
+    with pytest.raises(InputError, match="steps_per_epoch=10, which cannot go on with 5"):
+        small_run.run(tmp_path, steps_per_epoch=5)
+    variables = [keras.Variable([1.0])]
+    with pytest.raises(InputError, match="holds 14 variables, but model and optimizer have 1"):
+        Checkpoints(tmp_path / "checkpoints").restore(variables)
+    Checkpoints(tmp_path / "other", settings={"seed": 1, "sizes": (1, 2)}).save(3, variables, {})
+    with pytest.raises(InputError, match="seed=1, which cannot go on with 2"):
+        Checkpoints(tmp_path / "other", settings={"seed": 2, "sizes": (1, 2)}).restore(variables)
+    with pytest.raises(InputError, match=r"has shape \(1,\), but .* has \(2,\)"):
+        Checkpoints(tmp_path / "other", settings={"seed": 1, "sizes": (1, 2)}).restore(
+            [keras.Variable([1.0, 2.0])]
+        )
+
+
+def test_every_dtype_comes_back(tmp_path):
+    values = [np.float32(np.pi), np.int64(2**60 + 1), np.array([True, False]), np.array([1, 2**31], "uint32")]
+    variables = [keras.Variable(v, dtype=v.dtype.name) for v in values]
+    variables.append(keras.Variable(np.linspace(-3, 3, 7), dtype="bfloat16"))
+    before = [np.asarray(v) for v in variables]
+    Checkpoints(tmp_path).save(1, variables, {})
+    for variable in variables:
+        variable.assign(tf.zeros_like(variable.value))
+    Checkpoints(tmp_path).restore(variables)
+    for variable, value in zip(variables, before, strict=True):
+        np.testing.assert_array_equal(np.asarray(variable), value)
+        assert np.asarray(variable).dtype == value.dtype
+
+
+def start(folder, *arguments):
+    return subprocess.Popen(
+        [sys.executable, small_run.__file__, str(folder), *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+
+
+def finish(folder, *arguments):
+    assert start(folder, *arguments).wait(timeout=300) == 0
+    with np.load(folder / "final.npz") as file:
+        return [file[name] for name in file.files]
+
+
+def wait_for_step(folder, step, process):
+    while process.poll() is None:
+        path = folder / "metrics.jsonl"
+        if path.exists() and any(f'"step": {n},' in path.read_text() for n in range(step, step + 4)):
+            return
+        time.sleep(0.002)
+    raise AssertionError(f"the run ended before step {step}, with {process.returncode}")
+
+
+@pytest.mark.slow
+def test_kill_9_at_five_random_steps_changes_nothing(tmp_path):
+    arguments = ("steps_per_epoch=100", "steps_per_call=2", "every_steps=9")
+    whole = finish(tmp_path / "whole", *arguments)
+    folder = tmp_path / "killed"
+    chance = random.Random()
+    for step in sorted(chance.sample(range(5, 390), 5)):
+        process = start(folder, *arguments)
+        wait_for_step(folder, step, process)
+        time.sleep(chance.random() * 0.02)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL, f"step {step}"
+    for a, b in zip(finish(folder, *arguments), whole, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert metrics(folder) == metrics(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_kill_9_while_a_checkpoint_is_written_changes_nothing(tmp_path):
+    whole = finish(tmp_path / "whole")
+    folder = tmp_path / "killed"
+    for array in (1, 9):  # In the first checkpoint, and in one of the later ones.
+        process = start(folder, f"kill_during_array={array}")
+        assert process.wait(timeout=300) == -signal.SIGKILL
+        assert [path for path in (folder / "checkpoints").iterdir() if path.name.endswith(".partial")]
+    for a, b in zip(finish(folder), whole, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not [path for path in (folder / "checkpoints").iterdir() if path.name.endswith(".partial")]
