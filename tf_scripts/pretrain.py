@@ -1,119 +1,146 @@
 """Pretrains a BERT on records: masked language model and next-sentence prediction.
 
+A run that was stopped, by Ctrl-C, by SIGTERM (exit code 75) or by a crash, goes on when the same command is
+given again. For several workers see tf_scripts/launch_local.py.
+
 Example:
-  python tf_scripts/pretrain.py --data_dir=records --vocab=vocab.txt --size=mini --steps=10000 \
-      --model_dir=runs/pretrained
+  python tf_scripts/pretrain.py --data_dir=records --dev_dir=held_out --vocab=vocab.txt --size=mini \
+      --steps=10000 --model_dir=runs/pretrained
 """
 
-import hashlib
 import time
-from pathlib import Path
 
 from absl import flags, logging
 
 from kbert import entry
-from kbert.errors import InputError
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data_dir", None, "Folder made by build_pretraining_data.py.", required=True)
+flags.DEFINE_string("dev_dir", None, "Held-out records, to measure on while training.")
 flags.DEFINE_string("vocab", None, "vocab.txt that the records were made with.", required=True)
 flags.DEFINE_string("size", None, "tiny, mini, small, medium, base or large.")
 flags.DEFINE_string("config", None, "JSON file of BertConfig, instead of --size.")
-flags.DEFINE_string("init", None, "Checkpoint to continue from, instead of --size.")
-flags.DEFINE_integer("steps", 10_000, "Optimizer steps.", lower_bound=1)
-flags.DEFINE_integer("batch_size", 32, "Records per step, over all devices.", lower_bound=1)
+flags.DEFINE_string("init", None, "Checkpoint to continue from, instead of --size; --vocab may have grown.")
+flags.DEFINE_integer("steps", 10_000, "Optimizer steps, the second phase included.", lower_bound=1)
+flags.DEFINE_integer("batch_size", 32, "Rows per step and micro-batch, over all devices.", lower_bound=1)
+flags.DEFINE_integer("accumulate", 1, "Micro-batches of a step.", lower_bound=1)
+flags.DEFINE_string("phase2_data_dir", None, "Longer records, for the last --phase2_steps.")
+flags.DEFINE_integer(
+    "phase2_steps", None, "Steps on --phase2_data_dir, such as a tenth of all.", lower_bound=1
+)
+flags.DEFINE_integer("phase2_batch_size", None, "Rows there; default: --batch_size.", lower_bound=1)
+flags.DEFINE_enum(
+    "layout", "pools", ["pools", "padded", "packed"], "Rows by length, at random, or filled up."
+)
+flags.DEFINE_integer("row_length", None, "Pieces of a packed row; default: those of the longest record.")
+flags.DEFINE_float("mask_rate", 0.15, "Share of tokens to predict.", 0, 1)
+flags.DEFINE_integer(
+    "max_span", 1, "Most words that are hidden together; drawn from 1 to this.", lower_bound=1
+)
+flags.DEFINE_enum(
+    "optimizer", "adamw", ["adamw", "bert_adamw", "lamb"], "bert_adamw: without bias correction."
+)
 flags.DEFINE_float("learning_rate", 1e-4, "Peak of the learning rate.", lower_bound=0)
 flags.DEFINE_float("warmup_ratio", 0.1, "Share of the steps in which the rate rises.", 0, 1)
+flags.DEFINE_enum("schedule", "linear", ["linear", "google", "cosine", "stable"], "How the rate falls.")
 flags.DEFINE_float("weight_decay", 0.01, "Decoupled weight decay.", lower_bound=0)
+flags.DEFINE_float("average_decay", None, "Keep averages of the weights, such as 0.999, and save them.", 0, 1)
 flags.DEFINE_string("model_dir", None, "Folder to write the model to.", required=True)
-flags.DEFINE_enum("strategy", "default", ["default", "mirrored"], "One device, or all of this machine.")
+flags.DEFINE_integer("eval_every", None, "Steps between measurements; default: 10 in all.", lower_bound=1)
+flags.DEFINE_integer("patience", None, "Measurements without a better one that end the run.", lower_bound=1)
+flags.DEFINE_integer("checkpoint_every", 1000, "Steps between checkpoints.", lower_bound=1)
+flags.DEFINE_enum("strategy", "default", ["default", "mirrored", "multi_worker", "tpu"], "Which devices.")
 flags.DEFINE_integer("seed", 12345, "Of new weights, order, masks and dropout.")
-flags.DEFINE_enum("precision", "auto", ["auto", "float32", "bfloat16"], "auto: bfloat16 where it is fast.")
+flags.DEFINE_enum(
+    "precision", "auto", ["auto", "float32", "bfloat16", "float16"], "auto: bfloat16 where it is fast."
+)
+
+#: What may be another when a run goes on.
+_MAY_CHANGE = set("model_dir data_dir dev_dir phase2_data_dir vocab init checkpoint_every strategy".split())
 
 
-def _check_records(description, config):
-    if description.vocab_sha256 != hashlib.sha256(Path(FLAGS.vocab).read_bytes()).hexdigest():
-        raise InputError(
-            f"{FLAGS.data_dir}: the records were made with another vocabulary than {FLAGS.vocab}; "
-            f"build them again, or name theirs"
-        )
-    if description.max_length > config.longest_sequence:
-        raise InputError(
-            f"{FLAGS.data_dir}: records of up to {description.max_length} pieces, but the model has "
-            f"{config.longest_sequence} positions; build them with --max_length={config.longest_sequence}"
-        )
+def _records(folder, vocab, config, batch_size=None):
+    from kbert.pretraining import Records
+
+    records = Records(
+        folder,
+        vocab,
+        batch_size or FLAGS.batch_size,
+        layout=FLAGS.layout,
+        row_length=FLAGS.row_length,
+        mask_rate=FLAGS.mask_rate,
+        max_span=FLAGS.max_span,
+    )
+    records.check(FLAGS.vocab, config)
+    return records
 
 
-def _continue_from(model, folder):
-    """Takes over the heads too, where the checkpoint has them."""
-    from kbert import checkpoints
+def _phases(vocab, config):
+    """[(records, steps)] in their order."""
+    phases = [(_records(FLAGS.data_dir, vocab, config), FLAGS.steps)]
+    if FLAGS.phase2_data_dir:
+        last = min(FLAGS.phase2_steps or FLAGS.steps // 10, FLAGS.steps)
+        second = _records(FLAGS.phase2_data_dir, vocab, config, FLAGS.phase2_batch_size)
+        phases = [(phases[0][0], FLAGS.steps - last), (second, last)]
+    for records, steps in phases:
+        logging.info("%s: %d records, %d steps", records.folder, records.description.num_records, steps)
+    return phases
 
-    loaded = checkpoints.load(folder)
-    if type(loaded) is type(model):
-        model.set_weights(loaded.get_weights())
-    else:
-        checkpoints.load_encoder_into(model, folder)
+
+def _optimizer(steps):
+    from kbert import training
+
+    optimizers = {"adamw": training.AdamW, "bert_adamw": training.BertAdamW, "lamb": training.Lamb}
+    return optimizers[FLAGS.optimizer](
+        training.schedule_for(FLAGS.schedule, FLAGS.learning_rate, steps, round(FLAGS.warmup_ratio * steps)),
+        weight_decay_rate=FLAGS.weight_decay,
+        average_decay=FLAGS.average_decay,
+    )
 
 
 def main():
     started = time.monotonic()
     import keras
 
-    from kbert import checkpoints, data, manifest, training
-    from kbert.models import BertPretrainer, PretrainingObjective
-    from kbert.start import starting_point
+    from kbert import checkpoints, manifest, pretraining, training
     from kbert.text import Vocab
-    from kbert.text.masking import TokenMasker, max_predictions
 
+    strategy = training.strategy_for(FLAGS.strategy)  # Before anything else is done with TensorFlow.
     keras.utils.set_random_seed(FLAGS.seed)
-    description = data.RecordsDescription.read(FLAGS.data_dir)
-    start = starting_point(
-        init=FLAGS.init,
-        size=FLAGS.size,
-        config=FLAGS.config,
-        vocab=FLAGS.vocab,
-        lowercase=description.lowercase,
-    )
-    _check_records(description, start.config)
-    vocab = Vocab.read(FLAGS.vocab)
-    masker = TokenMasker(
-        vocab_size=len(vocab),
-        mask_id=vocab.mask_id,
-        special_ids=(vocab.pad_id, vocab.cls_id, vocab.sep_id),
-        slots=max_predictions(description.max_length),
-    )
-    policy = training.dtype_policy(FLAGS.precision)
-    passes = FLAGS.steps * FLAGS.batch_size / description.num_records
-    logging.info(
-        "%d records, %d steps of %d (%.1f passes), %s",
-        description.num_records, FLAGS.steps, FLAGS.batch_size, passes, policy,
-    )  # fmt: skip
-    with training.strategy_for(FLAGS.strategy).scope():
-        model = BertPretrainer(start.config, dtype=policy)
-        model.build()
-        if FLAGS.init:
-            _continue_from(model, FLAGS.init)
-        optimizer = training.AdamW(
-            training.LinearWarmup(FLAGS.learning_rate, FLAGS.steps, round(FLAGS.warmup_ratio * FLAGS.steps)),
-            weight_decay_rate=FLAGS.weight_decay,
+    flag_values = {flag.name: flag.value for flag in FLAGS.get_key_flags_for_module(__name__)}
+    policy, vocab = training.dtype_policy(FLAGS.precision), Vocab.read(FLAGS.vocab)
+    with strategy.scope():
+        model = pretraining.starting_model(
+            FLAGS.vocab, init=FLAGS.init, size=FLAGS.size, config=FLAGS.config, dtype=policy
         )
-        history = training.fit(
+        phases = _phases(vocab, model.config)
+        history = pretraining.pretrain(
             model,
-            optimizer,
-            PretrainingObjective(),
-            data.pretraining_batches(FLAGS.data_dir, masker, FLAGS.batch_size, FLAGS.seed),
-            steps_per_epoch=FLAGS.steps,
-            callbacks=[training.ProgressLog(), training.SummaryLog(f"{FLAGS.model_dir}/logs", optimizer)],
+            _optimizer(FLAGS.steps),
+            phases,
+            held_out=_records(FLAGS.dev_dir, vocab, model.config) if FLAGS.dev_dir else None,
+            model_dir=FLAGS.model_dir,
+            eval_every=FLAGS.eval_every,
+            patience=FLAGS.patience,
+            accumulate=FLAGS.accumulate,
+            seed=FLAGS.seed,
+            checkpoints=training.Checkpoints(
+                f"{FLAGS.model_dir}/checkpoints",
+                FLAGS.checkpoint_every,
+                settings={name: value for name, value in flag_values.items() if name not in _MAY_CHANGE},
+            ),
         )
-    task = {"name": "pretraining", "lowercase": start.lowercase, "max_length": description.max_length}
-    checkpoints.save_folder(FLAGS.model_dir, model, task=task, vocab_path=FLAGS.vocab)
-    manifest.write_manifest(
-        FLAGS.model_dir,
-        command="pretrain",
-        flags={flag.name: flag.value for flag in FLAGS.get_key_flags_for_module(__name__)},
-        metrics=history[-1],
-        seconds=time.monotonic() - started,
-    )
+        if training.is_chief():
+            form = phases[-1][0].description
+            task = {"name": "pretraining", "lowercase": form.lowercase, "max_length": form.max_length}
+            checkpoints.save_folder(FLAGS.model_dir, model, task=task, vocab_path=FLAGS.vocab)
+            manifest.write_manifest(
+                FLAGS.model_dir,
+                command="pretrain",
+                flags=flag_values,
+                metrics=history[-1],
+                seconds=time.monotonic() - started,
+            )
     logging.info("saved %s after %.0f s", FLAGS.model_dir, time.monotonic() - started)
 
 

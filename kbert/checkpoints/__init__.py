@@ -9,3 +9,4 @@ from kbert.checkpoints.loading import load_encoder_into as load_encoder_into
 from kbert.checkpoints.loading import read_config as read_config
 from kbert.checkpoints.loading import read_lowercase as read_lowercase
 from kbert.checkpoints.loading import read_task as read_task
+from kbert.checkpoints.loading import read_tokens as read_tokens

@@ -1,0 +1,275 @@
+"""What a pretraining run is made of: the model it starts from, its batches, and its held-out measure."""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kbert import checkpoints, data, features, training
+from kbert.config import BertConfig
+from kbert.errors import InputError
+from kbert.models import BertPretrainer, PretrainingObjective
+from kbert.start import starting_point
+from kbert.text import Vocab
+from kbert.text.masking import TokenMasker, max_predictions
+from kbert.vocab_resizing import resize_vocab
+
+#: Of order and masks of held-out records: the same in all runs, so that their figures can be compared.
+_HELD_OUT_SEED = 20181011
+_HELD_OUT_MOST = 4096
+#: Records of a packed row; more fill rows of many short ones better.
+_MOST_PARTS = 16
+
+
+def starting_model(
+    vocab_path: str | os.PathLike,
+    *,
+    init: str | None = None,
+    size: str | None = None,
+    config: str | None = None,
+    dtype: str | None = None,
+) -> BertPretrainer:
+    """The model before its first step; call it in the scope of the strategy.
+
+    Args:
+        vocab_path: `vocab.txt` of the records. Where `init` was trained with another one, its table is made
+            to fit: known tokens keep their rows, new ones start as the mean of their old pieces' (see
+            `resize_vocab`).
+        init: Checkpoint to go on from, with whatever heads it has; or one of the next two.
+        size: Name of a preset, for random weights.
+        config: JSON file of `BertConfig`, for random weights.
+        dtype: Keras dtype policy.
+
+    Raises:
+        InputError: As `starting_point`; or `init` has too few token embeddings, and no vocabulary.
+    """
+    if not init or size or config:
+        start = starting_point(init=init, size=size, config=config, vocab=str(vocab_path))
+        model = BertPretrainer(start.config, dtype=dtype)
+        model.build()
+        return model
+    model = checkpoints.load(init, BertPretrainer, new_heads="init", dtype=dtype)
+    vocab, tokens = Vocab.read(vocab_path), checkpoints.read_tokens(init)
+    if tokens is not None and tuple(tokens) != vocab.tokens:
+        return resize_vocab(model, Vocab(tokens, source=init), vocab)
+    if len(vocab) > model.config.vocab_size:
+        raise InputError(
+            f"{init}: has {model.config.vocab_size} token embeddings, {vocab_path} {len(vocab)} pieces, and "
+            f"no vocabulary there says which are known; put its vocab.txt into that folder"
+        )
+    return model
+
+
+class Records:
+    """A folder of pretraining records, and the batches that are made of it.
+
+    Args:
+        folder: Made by `tf_scripts/build_pretraining_data.py`.
+        vocab: Of the records.
+        batch_size: Rows of a global batch.
+        layout: `"pools"`: a row is a record, and rows of like length stand together. `"padded"`: a row is a
+            record, in random order. `"packed"`: a row holds as many records as fit, each to itself.
+        row_length: Pieces of a packed row; None for those of the longest record.
+        mask_rate: Share of tokens to predict. Whole words are hidden where the records say where they begin.
+        max_span: Most words that are hidden together.
+
+    Attributes:
+        description: What the folder says of itself.
+
+    Raises:
+        InputError: The folder holds no records, or damaged ones.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        vocab: Vocab,
+        batch_size: int,
+        *,
+        layout: str = "pools",
+        row_length: int | None = None,
+        mask_rate: float = 0.15,
+        max_span: int = 1,
+    ):
+        self.folder = folder
+        self.description = data.RecordsDescription.read(folder)
+        self.batch_size = batch_size
+        self.layout = layout
+        self.row_length = row_length or self.description.max_length
+        self._masker = None
+        if self.description.masks is None:
+            self._masker = TokenMasker(
+                vocab_size=len(vocab),
+                mask_id=vocab.mask_id,
+                special_ids=(vocab.pad_id, vocab.cls_id, vocab.sep_id),
+                slots=max_predictions(self.description.max_length, mask_rate),
+                rate=mask_rate,
+                max_span=max_span,
+            )
+
+    def check(self, vocab_path: str | os.PathLike, config: BertConfig) -> None:
+        """Refuses records of another vocabulary, or longer than the model's positions.
+
+        Raises:
+            InputError: With the remedy.
+        """
+        longest = self.description.max_length
+        if self.description.vocab_sha256 != hashlib.sha256(Path(vocab_path).read_bytes()).hexdigest():
+            raise InputError(
+                f"{self.folder}: the records were made with another vocabulary than {vocab_path}; build them "
+                f"again, or name theirs"
+            )
+        if longest > config.longest_sequence:
+            raise InputError(
+                f"{self.folder}: records of up to {longest} pieces, but the model has "
+                f"{config.longest_sequence} positions; build them with --max_length={config.longest_sequence}"
+            )
+
+    def training_batches(self, seed: int) -> Callable[[int], tf.data.Dataset]:
+        """An endless stream, as `kbert.training.fit` takes it: from any batch on.
+
+        Args:
+            seed: Of order and masks.
+
+        Returns:
+            Function from the number of batches to leave out to a `tf.data.Dataset` of (inputs, targets).
+        """
+
+        def batches(first: int) -> tf.data.Dataset:
+            if self.layout == "padded":
+                return data.pretraining_batches(
+                    self.folder, self._masker, self.batch_size, seed, first_batch=first
+                )
+            # A row depends on the records of its pool, so the stream is read from its start.
+            records = data.masked_records(self.folder, self._masker, seed)
+            rows = self._packed(records) if self.layout == "packed" else self._pooled(records)
+            return data.masked_batches(rows, self.batch_size).skip(first)
+
+        return batches
+
+    def held_out_batches(self) -> tf.data.Dataset:
+        """Each record once (the first 4,096 of a fixed order), always under the same masks."""
+        count = min(_HELD_OUT_MOST, self.description.num_records)
+        records = data.masked_records(self.folder, self._masker, _HELD_OUT_SEED, shuffle_buffer=count)
+        return data.masked_batches(self._pooled(records.take(count).cache()), self.batch_size)
+
+    def _pooled(self, records):
+        return data.pools_by_length(records, self.batch_size)
+
+    def _packed(self, records):
+        each = records.element_spec[features.MASK_WEIGHTS].shape[0]
+        # As many in proportion, and room for what half of the records round up.
+        slots = max(each, each * self.row_length // self.description.max_length + _MOST_PARTS // 2)
+        return data.pack_rows(records, max_length=self.row_length, slots=slots, max_parts=_MOST_PARTS)
+
+
+def pretrain(
+    model: BertPretrainer,
+    optimizer: training.AdamW,
+    phases: Sequence[tuple[Records, int]],
+    *,
+    model_dir: str | os.PathLike,
+    seed: int,
+    held_out: Records | None = None,
+    eval_every: int | None = None,
+    patience: int | None = None,
+    accumulate: int = 1,
+    checkpoints: training.Checkpoints | None = None,
+) -> list[dict[str, float]]:
+    """Trains through all phases; call it in the scope of the strategy.
+
+    In the end the model has the weights of the best measurement; without `held_out` the last ones; and
+    where the optimizer keeps averages, those.
+
+    Args:
+        model: Of `starting_model`.
+        optimizer: One of `kbert.training`.
+        phases: Records and optimizer steps, such as those of 128 pieces and then those of 512.
+        model_dir: Gets `metrics.jsonl`, `curves.png` and TensorBoard's logs.
+        seed: Of order and masks.
+        held_out: Records to measure on; None: the run is not measured.
+        eval_every: Steps between two measurements, by which the steps can be divided; None: ten in all.
+        patience: Measurements without a better one after which the run ends.
+        accumulate: Batches of a step.
+        checkpoints: Where the run is saved and goes on from.
+
+    Returns:
+        The logs of each round, that is of the steps from one measurement to the next.
+
+    Raises:
+        InputError: `eval_every` does not divide the steps, or `patience` has nothing to look at.
+    """
+    steps = sum(count for _, count in phases)
+    round_steps = _round_steps(steps, eval_every, held_out is not None)
+    if patience is not None and (held_out is None or optimizer.average_decay is not None):
+        raise InputError("patience needs held-out records, and weights that are not averaged")
+    pairs = phases[0][0].description.next_sentence != "none"
+    # Without pairs nothing is asked of the first token's output, and these weights get no gradient.
+    model.nsp.trainable = model.bert.pooler.trainable = pairs
+    objective = PretrainingObjective(pairs)
+    metrics = Path(model_dir) / "metrics.jsonl"
+    callbacks: list[keras.callbacks.Callback] = [
+        training.ProgressLog(),
+        training.SummaryLog(f"{model_dir}/logs", optimizer),
+        training.MetricsFile(metrics),
+        training.CurvesImage(metrics, Path(model_dir) / "curves.png"),
+    ]
+    best = None
+    if held_out is not None and optimizer.average_decay is None:
+        best = training.BestWeights(Path(model_dir) / "best.npz", "val_mlm_loss", patience=patience)
+        callbacks.append(best)
+    history = training.fit(
+        model,
+        optimizer,
+        objective,
+        training.in_phases(*((found.training_batches(seed), accumulate * n) for found, n in phases)),
+        steps_per_epoch=round_steps,
+        epochs=steps // round_steps,
+        callbacks=callbacks,
+        evaluate=held_out and _measure(model, optimizer, objective, held_out),
+        accumulate=accumulate,
+        counts={"tokens": lambda inputs: tf.reduce_sum(inputs[features.PADDING_MASK])},
+        checkpoints=checkpoints,
+    )
+    if best is not None:
+        best.restore(model)
+    elif optimizer.average_decay is not None:
+        for variable, average in optimizer.averages():
+            variable.assign(average.value)
+    return history
+
+
+def _round_steps(steps: int, eval_every: int | None, measured: bool) -> int:
+    if eval_every is None:
+        return steps // 10 if measured and steps % 10 == 0 else steps
+    if steps % eval_every:
+        raise InputError(
+            f"{steps} steps cannot be measured every {eval_every}; choose a divisor, or "
+            f"{-(-steps // eval_every) * eval_every} steps"
+        )
+    return eval_every
+
+
+def _measure(model, optimizer, objective, held_out: Records) -> Callable[[], dict[str, float]]:
+    """A function that gives the means of all terms over the held-out records."""
+    batches = held_out.held_out_batches()
+
+    @tf.function(reduce_retracing=True)
+    def step(inputs, targets):
+        return objective(model(inputs, training=False), targets)
+
+    def measure() -> dict[str, float]:
+        averaged = optimizer.average_decay is not None
+        with training.averaged_weights(model, optimizer) if averaged else contextlib.nullcontext():
+            sums: dict[str, np.ndarray] = {}
+            for inputs, targets in batches:
+                for name, term in step(inputs, targets).items():
+                    sums[name] = sums.get(name, 0) + np.array([float(value) for value in term])
+        return {name: float(total / weight) for name, (total, weight) in sums.items() if weight}
+
+    return measure

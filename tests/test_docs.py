@@ -1,0 +1,133 @@
+"""The examples of the documentation, run as they stand there."""
+
+import dataclasses
+import doctest
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import kbert
+from kbert.checkpoints import convert, save_folder
+from tests.conftest import TINY_VOCAB
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = {path.stem: path for path in sorted((ROOT / "docs").glob("*.md"))}
+#: A fenced block; an HTML comment before it, which no reader sees, keeps it from being run and says why.
+FENCE = re.compile(
+    r"^(?:<!-- not run: (?P<reason>.+) -->\n)?```(?P<language>\w*)\n(?P<source>.*?)^```$", re.S | re.M
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    language: str
+    source: str
+    line: int
+    is_run: bool
+
+
+def blocks(path):
+    text = path.read_text(encoding="utf-8")
+    return [
+        Block(
+            language=found["language"],
+            source=found["source"],
+            line=text.count("\n", 0, found.start("source")),
+            is_run=not found["reason"],
+        )
+        for found in FENCE.finditer(text)
+    ]
+
+
+def with_blocks(language):
+    return [name for name, path in PAGES.items() if any(block.language == language for block in blocks(path))]
+
+
+def run_python(block, page, names):
+    """Runs a block in the page's session: `>>>` with the answers checked, anything else as it is."""
+    if ">>>" not in block.source:
+        exec(compile("\n" * block.line + block.source, page, "exec"), names)
+        return
+    test = doctest.DocTestParser().get_doctest(block.source, names, page, page, block.line)
+    report = []
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    failed = runner.run(test, out=report.append, clear_globs=False).failed
+    assert not failed, "".join(report)
+    names.update(test.globs)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Where a page is run: the files that the pages speak of, as small as they can be."""
+    monkeypatch.chdir(tmp_path)
+    tokens = [*TINY_VOCAB, *(f"[unused{i}]" for i in range(5))]
+    write_lines("vocab.txt", tokens)
+    write_lines("new_vocab.txt", [*TINY_VOCAB, "player", "影片"])
+    config = kbert.BertConfig(
+        vocab_size=len(tokens),
+        hidden_dim=16,
+        num_layers=2,
+        num_heads=2,
+        intermediate_dim=32,
+        max_length=40,
+    )
+    save_folder("bert-base", kbert.models.BertPretrainer(config), vocab_path="vocab.txt")
+    convert("bert-base", "bert-base-chinese", "huggingface")
+    sentences = ["the film is not bad .", "a very good film !", "playing was fun", "我们很喜欢这部电影。"]
+    rng = np.random.default_rng(7)
+    documents = ["\n".join(rng.permutation(sentences)) for _ in range(8)]
+    Path("corpus.txt").write_text("\n\n".join(documents) + "\n", encoding="utf-8")
+    return tmp_path
+
+
+def write_lines(path, lines):
+    Path(path).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", with_blocks("python"))
+def test_python_of_a_page_runs_as_one_session(name, folder):
+    names = {"__name__": "__main__"}
+    for block in blocks(PAGES[name]):
+        if block.language == "python" and block.is_run:
+            run_python(block, PAGES[name].name, names)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", with_blocks("bash"))
+def test_commands_of_a_page_run_one_after_the_other(name, folder):
+    (folder / "tf_scripts").symlink_to(ROOT / "tf_scripts")
+    options = dict(capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    for block in blocks(PAGES[name]):
+        if block.language == "bash" and block.is_run:
+            for line in block.source.replace("\\\n", " ").splitlines():
+                program, *arguments = shlex.split(line, comments=True)
+                assert program == "python", f"{PAGES[name].name}: {line}: only Python's scripts are run here"
+                done = subprocess.run([sys.executable, *arguments], **options)
+                assert done.returncode == 0, f"{line}\n{done.stderr[-3000:]}"
+
+
+def test_every_block_says_what_it_is():
+    """A block without a language, or an indented one, is an example that nothing runs."""
+    for path in PAGES.values():
+        text = path.read_text(encoding="utf-8")
+        assert text.count("\n```") == 2 * len(blocks(path)), f"{path.name}: a block is not closed"
+        unknown = [block.line for block in blocks(path) if block.language not in {"python", "bash", "text"}]
+        assert not unknown, f"{path.name}: blocks after lines {unknown} are of no known language"
+        assert not re.search(r"^    \S", FENCE.sub("", text), re.M), f"{path.name}: an indented block"
+
+
+def test_what_pages_name_is_there():
+    for path in PAGES.values():
+        text = path.read_text(encoding="utf-8")
+        links = [path.parent / link for link in re.findall(r"\]\(([\w./-]+)\)", text)]
+        files = [ROOT / name for name in re.findall(r"`((?:kbert|tf_scripts|benchmarks)/[\w./]+)`", text)]
+        gone = [str(place) for place in (*links, *files) if not place.exists()]
+        assert not gone, f"{path.name} names {gone}"
+        for package, name in re.findall(r"`kbert\.(\w+)\.(\w+)`", text):
+            assert hasattr(getattr(kbert, package), name), f"{path.name}: kbert.{package}.{name} is not there"

@@ -1,0 +1,159 @@
+"""Pretraining joined together: batches of every layout, resumed and measured, and models to go on from."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kbert import checkpoints, training
+from kbert.config import BertConfig
+from kbert.data import write_records
+from kbert.data.record_settings import RecordSettings
+from kbert.errors import InputError
+from kbert.models import Bert, BertPretrainer
+from kbert.pretraining import Records, pretrain, starting_model
+from kbert.text import Vocab
+
+
+@pytest.fixture
+def folder(tmp_path, tiny_vocab):
+    words = ["the film", "a play was good", "not bad!", "very un ##able", "我们 很 喜欢", "是 b d e"]
+    documents = ["\n".join(words[(d + s) % 6] + " " + "bdei"[s % 4] for s in range(12)) for d in range(30)]
+    (tmp_path / "corpus.txt").write_text("\n\n".join(documents), encoding="utf-8")
+    settings = RecordSettings(vocab=str(tiny_vocab), max_length=24, shards=2)
+    write_records([tmp_path / "corpus.txt"], tmp_path / "records", settings)
+    return tmp_path / "records"
+
+
+@pytest.fixture
+def config(tiny_config, tiny_vocab):
+    return tiny_config.replace(vocab_size=len(Vocab.read(tiny_vocab)))
+
+
+def model_of(config):
+    keras.utils.set_random_seed(1)
+    model = BertPretrainer(config)
+    model.build()
+    return model
+
+
+def listed(dataset, count):
+    return [tf.nest.map_structure(np.asarray, batch) for batch in dataset.take(count).as_numpy_iterator()]
+
+
+@pytest.mark.parametrize("layout, row_length", [("pools", None), ("padded", None), ("packed", 60)])
+def test_a_stream_can_be_entered_anywhere_and_holds_every_record_once(folder, tiny_vocab, layout, row_length):
+    records = Records(folder, Vocab.read(tiny_vocab), 4, layout=layout, row_length=row_length)
+    batches = records.training_batches(seed=3)
+    whole, rest = listed(batches(0), 12), listed(batches(5), 7)
+    for one, other in zip(whole[5:], rest, strict=True):
+        tf.nest.map_structure(np.testing.assert_array_equal, one, other)
+    inputs, targets = whole[0]
+    real = inputs["padding_mask"].sum()
+    if layout == "packed":
+        assert inputs["part_ids"].max() > 1 and targets["next_sentence_weight"].sum() > 4
+        assert real / inputs["padding_mask"].size > 0.8
+    else:
+        assert targets["next_sentence_label"].shape == (4,)
+    assert 0.1 < targets["mask_weights"].sum() / real < 0.3
+
+
+@pytest.mark.parametrize("layout", [pytest.param("pools", marks=pytest.mark.slow), "packed"])
+def test_a_run_learns_measures_and_goes_on_where_it_stopped(folder, tiny_vocab, config, tmp_path, layout):
+    vocab = Vocab.read(tiny_vocab)
+
+    def run(name, steps, **options):
+        model = model_of(config)
+        history = pretrain(
+            model,
+            training.AdamW(training.LinearWarmup(1e-3, 60, 6)),
+            [(Records(folder, vocab, 8, layout=layout), steps)],
+            held_out=Records(folder, vocab, 8),
+            model_dir=tmp_path / name,
+            eval_every=20,
+            seed=5,
+            checkpoints=training.Checkpoints(tmp_path / name / "checkpoints", 20),
+            **options,
+        )
+        return model, history
+
+    model, history = run("whole", 60)
+    assert [round(logs["val_mlm_loss"], 9) for logs in history] == sorted(
+        (round(logs["val_mlm_loss"], 9) for logs in history), reverse=True
+    )
+    assert history[-1]["mlm_loss"] < history[0]["mlm_loss"] - 0.3
+    run("parts", 20)
+    again, repeated = run("parts", 60)
+    assert repeated == history
+    for one, other in zip(model.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+    assert len((tmp_path / "parts" / "metrics.jsonl").read_text().splitlines()) == 6
+
+
+def test_the_second_phase_takes_the_longer_records(folder, tiny_vocab, config, tmp_path):
+    settings = RecordSettings(vocab=str(tiny_vocab), max_length=40, shards=1)
+    write_records([tmp_path / "corpus.txt"], tmp_path / "long", settings)
+    vocab = Vocab.read(tiny_vocab)
+    phases = [(Records(folder, vocab, 8), 4), (Records(tmp_path / "long", vocab, 4), 2)]
+    widths = []
+    batches = training.in_phases(*((records.training_batches(1), steps) for records, steps in phases))
+    for inputs, _ in batches(0):
+        widths.append(inputs["token_ids"].shape)
+    assert [rows for rows, _ in widths] == [8] * 4 + [4] * 2 and max(width for _, width in widths[4:]) > 24
+    history = pretrain(model_of(config), training.AdamW(1e-3), phases, model_dir=tmp_path / "m", seed=1)
+    assert len(history) == 1 and np.isfinite(history[0]["loss"])
+
+
+def test_records_without_pairs_train_the_masks_alone(tiny_vocab, config, tmp_path, folder):
+    settings = RecordSettings(vocab=str(tiny_vocab), max_length=24, shards=1, next_sentence="none")
+    write_records([tmp_path / "corpus.txt"], tmp_path / "plain", settings)
+    vocab = Vocab.read(tiny_vocab)
+    history = pretrain(
+        model_of(config),
+        training.AdamW(1e-3, average_decay=0.5),
+        [(Records(tmp_path / "plain", vocab, 8), 4)],
+        held_out=Records(tmp_path / "plain", vocab, 8),
+        eval_every=2,
+        model_dir=tmp_path / "m",
+        seed=1,
+    )
+    assert {"mlm_loss", "val_mlm_accuracy"} < set(history[0]) and "nsp_loss" not in history[0]
+    assert np.isfinite(history[-1]["val_mlm_loss"])
+
+
+def test_a_model_to_go_on_from_keeps_its_heads_and_gets_rows_for_new_words(tmp_path, tiny_vocab, config):
+    old = model_of(config)
+    checkpoints.save_folder(tmp_path / "old", old, vocab_path=tiny_vocab)
+    same = starting_model(tiny_vocab, init=str(tmp_path / "old"))
+    for one, other in zip(old.weights, same.weights, strict=True):
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+    larger = tmp_path / "larger.txt"
+    larger.write_text(tiny_vocab.read_text(encoding="utf-8") + "goodness\n", encoding="utf-8")
+    grown = starting_model(larger, init=str(tmp_path / "old"))
+    assert grown.config.vocab_size == config.vocab_size + 1
+    checkpoints.save_folder(tmp_path / "encoder", Bert(config))
+    with pytest.raises(InputError, match="no vocabulary there"):
+        starting_model(larger, init=str(tmp_path / "encoder"))
+
+
+def test_what_cannot_be_is_refused(folder, tiny_vocab, config, tmp_path):
+    vocab = Vocab.read(tiny_vocab)
+    records = Records(folder, vocab, 4)
+    with pytest.raises(InputError, match="20 steps"):
+        pretrain(model_of(config), training.AdamW(1e-3), [(records, 15)], held_out=records, eval_every=10,
+                 model_dir=tmp_path, seed=1)  # fmt: skip
+    with pytest.raises(InputError, match="patience"):
+        pretrain(
+            model_of(config), training.AdamW(1e-3), [(records, 10)], patience=1, model_dir=tmp_path, seed=1
+        )
+    other = tmp_path / "other.txt"
+    other.write_text(tiny_vocab.read_text(encoding="utf-8") + "new\n", encoding="utf-8")
+    with pytest.raises(InputError, match="another vocabulary"):
+        records.check(other, config)
+    with pytest.raises(InputError, match="--max_length=20"):
+        records.check(tiny_vocab, config.replace(max_length=20))
+
+
+def test_sizes_by_name_or_file_start_from_random_weights(tiny_vocab, tmp_path):
+    model = starting_model(tiny_vocab, size="tiny")
+    assert model.config == BertConfig.preset("tiny", vocab_size=len(Vocab.read(tiny_vocab)))
