@@ -23,7 +23,8 @@ def run(main: Callable[[], None]) -> None:
     """Parses the flags, runs `main()` and exits: 0 done, 2 wrong input, 130 interrupted.
 
     An `InputError`, an `OSError` with a file name and a wrong flag become one line on stderr and exit
-    code 2. Anything else is a defect and keeps its traceback (exit code 1).
+    code 2; a loss that is no number and a lost worker one line and exit code 1. Anything else is a defect and
+    keeps its traceback (exit code 1).
     """
     quieten_tensorflow()
     app.run(lambda argv: _guarded(main, argv), flags_parser=_parse_flags)
@@ -47,6 +48,8 @@ def _guarded(main: Callable[[], None], argv: list[str]) -> None:
         main()
     except InputError as error:
         _fail(str(error))
+    except (ConnectionError, FloatingPointError) as error:
+        _fail(str(error), code=1)
     except OSError as error:
         if error.filename is None:
             raise
@@ -56,6 +59,6 @@ def _guarded(main: Callable[[], None], argv: list[str]) -> None:
         sys.exit(130)
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, code: int = 2) -> NoReturn:
     sys.stderr.write(f"error: {' '.join(message.split())}\n")
-    sys.exit(2)
+    sys.exit(code)

@@ -13,7 +13,7 @@ from absl import flags
 from kbert import entry
 from kbert.errors import InputError
 
-flags.DEFINE_enum("do", "nothing", ["nothing", "refuse", "open", "break", "system", "wait"], "What happens.")
+flags.DEFINE_enum("do", "nothing", ["nothing", "refuse", "open", "break", "system", "diverge", "wait"], "What happens.")
 flags.DEFINE_integer("count", 1, "How often.", lower_bound=1)
 flags.DEFINE_string("input", None, "A file.", required=True)
 
@@ -25,6 +25,8 @@ def main():
         open(flags.FLAGS.input)
     if do == "system":
         raise OSError("the socket is gone")
+    if do == "diverge":
+        raise FloatingPointError("the loss is nan at step 7")
     if do == "break":
         raise RuntimeError("a defect")
     if do == "wait":
@@ -79,6 +81,10 @@ def test_a_defect_keeps_its_traceback(script, do, name):
     code, _, errors = run(script, "--input=x", f"--do={do}")
     assert code == 1
     assert "Traceback" in errors and name in errors
+
+
+def test_a_lost_run_is_one_line_and_exit_code_1(script):
+    assert run(script, "--input=x", "--do=diverge") == (1, "", "error: the loss is nan at step 7\n")
 
 
 def test_an_interrupt_ends_quietly(script):
