@@ -5,6 +5,7 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -202,7 +203,8 @@ def pretrain(
         The logs of each round, that is of the steps from one measurement to the next.
 
     Raises:
-        InputError: `eval_every` does not divide the steps, or `patience` has nothing to look at.
+        InputError: `eval_every` does not divide the steps, `patience` has nothing to look at, or a record is
+            damaged.
     """
     steps = sum(count for _, count in phases)
     round_steps = _round_steps(steps, eval_every, held_out is not None)
@@ -210,7 +212,9 @@ def pretrain(
         raise InputError("patience needs held-out records, and weights that are not averaged")
     pairs = phases[0][0].description.next_sentence != "none"
     # Without pairs nothing is asked of the first token's output, and these weights get no gradient.
-    model.nsp.trainable = model.bert.pooler.trainable = pairs
+    of_pairs: tuple[Any, Any] = (model.bert.pooler, model.nsp)
+    for layer in of_pairs:
+        layer.trainable = pairs
     objective = PretrainingObjective(pairs)
     metrics = Path(model_dir) / "metrics.jsonl"
     callbacks: list[keras.callbacks.Callback] = [
@@ -223,19 +227,21 @@ def pretrain(
     if held_out is not None and optimizer.average_decay is None:
         best = training.BestWeights(Path(model_dir) / "best.npz", "val_mlm_loss", patience=patience)
         callbacks.append(best)
-    history = training.fit(
-        model,
-        optimizer,
-        objective,
-        training.in_phases(*((found.training_batches(seed), accumulate * n) for found, n in phases)),
-        steps_per_epoch=round_steps,
-        epochs=steps // round_steps,
-        callbacks=callbacks,
-        evaluate=held_out and _measure(model, optimizer, objective, held_out),
-        accumulate=accumulate,
-        counts={"tokens": lambda inputs: tf.reduce_sum(inputs[features.PADDING_MASK])},
-        checkpoints=checkpoints,
-    )
+    used = [*(found for found, _ in phases), *([held_out] if held_out else [])]
+    with data.damage_named([file for found in used for file in found.description.files(found.folder)]):
+        history = training.fit(
+            model,
+            optimizer,
+            objective,
+            training.in_phases(*((found.training_batches(seed), accumulate * n) for found, n in phases)),
+            steps_per_epoch=round_steps,
+            epochs=steps // round_steps,
+            callbacks=callbacks,
+            evaluate=held_out and _measure(model, optimizer, objective, held_out),
+            accumulate=accumulate,
+            counts={"tokens": lambda inputs: tf.reduce_sum(inputs[features.PADDING_MASK])},
+            checkpoints=checkpoints,
+        )
     if best is not None:
         best.restore(model)
     elif optimizer.average_decay is not None:

@@ -13,7 +13,8 @@ from absl import flags
 from kbert import entry
 from kbert.errors import InputError
 
-flags.DEFINE_enum("do", "nothing", ["nothing", "refuse", "open", "break", "system", "diverge", "wait"], "What happens.")
+DEEDS = ["nothing", "refuse", "open", "break", "system", "diverge", "wait"]
+flags.DEFINE_enum("do", "nothing", DEEDS, "What happens.")
 flags.DEFINE_integer("count", 1, "How often.", lower_bound=1)
 flags.DEFINE_string("input", None, "A file.", required=True)
 

@@ -16,6 +16,7 @@ from kbert.data.faults import answer_faults as answer_faults
 from kbert.data.faults import classification_faults as classification_faults
 from kbert.data.faults import report_faults as report_faults
 from kbert.data.faults import tagging_faults as tagging_faults
+from kbert.data.google_records import google_batches as google_batches
 from kbert.data.pipelines import evaluation_batches as evaluation_batches
 from kbert.data.pipelines import pools_by_length as pools_by_length
 from kbert.data.pipelines import training_batches as training_batches
@@ -27,6 +28,8 @@ from kbert.data.readers import read_examples as read_examples
 from kbert.data.readers import read_label_sets as read_label_sets
 from kbert.data.readers import read_scored_examples as read_scored_examples
 from kbert.data.readers import read_triples as read_triples
+from kbert.data.record_settings import RecordSettings as RecordSettings
+from kbert.data.record_stream import damage_named as damage_named
 from kbert.data.record_stream import masked_batches as masked_batches
 from kbert.data.row_packing import pack_rows as pack_rows
 from kbert.data.tagging_readers import TaggedText as TaggedText

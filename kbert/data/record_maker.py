@@ -134,7 +134,7 @@ def _mask_function(settings: RecordSettings, vocab_stamp: int) -> Callable:
     }
 
     def mask_rows(values, lengths, seeds, starts):
-        ids = tf.RaggedTensor.from_row_lengths(values, lengths)
+        ids = tf.RaggedTensor.from_row_lengths(values, lengths)  # pyright: ignore[reportAttributeAccessIssue]
         rows = (ids, seeds, ids.with_values(starts))
         return tf.map_fn(mask_row, rows, fn_output_signature=signature)
 
