@@ -8,9 +8,9 @@ import tensorflow as tf
 from absl import logging
 
 from kbert.errors import InputError
+from kbert.text import WordPieceTokenizer
 from kbert.text.vocab import Vocab
 from kbert.text.word_counts import WordCounts
-from kbert.text.wordpiece import WordPieceTokenizer
 
 #: As for `train_vocab`; and what the vocabulary can hold.
 _MAX_WORD_CHARS = 50

@@ -9,6 +9,7 @@ import tensorflow_text as tf_text
 
 from kbert.errors import InputError
 from kbert.text.normalization import SPECIAL_WORDS, mark_special_tokens, split_words
+from kbert.text.reference import as_utf8
 from kbert.text.vocab import SPECIAL_TOKENS, UNK, Vocab
 
 #: Longer words are [UNK]; Google counts characters, FastWordpiece bytes, of which a character has 4 at most.
@@ -36,7 +37,7 @@ class WordPieceTokenizer(tf.Module):
     the graph; no file is needed once the tokenizer is made.
 
     A word of over 200 characters is [UNK]. Which character is what is read from TensorFlow's own tables
-    (Unicode 15, for lower-casing 13), so it does not depend on the Python installed.
+    (Unicode 15, for lower-casing 13, for accents 16), so it does not depend on the Python installed.
 
     There are two ways from text to ids, with the same ids. Most texts consist of characters for which
     nothing but ASCII lower-casing has to be done; there one op finds words and pieces in one pass. The
@@ -220,6 +221,9 @@ def _stacked(first: tf.RaggedTensor, second: tf.RaggedTensor) -> tf.RaggedTensor
 
 
 def _as_batch(texts) -> tf.Tensor:
+    """A string tensor (B); lone surrogates in `str`, which TensorFlow refuses, as bytes that are no UTF-8."""
+    if isinstance(texts, list | tuple) and any(isinstance(text, str) for text in texts):
+        texts = [as_utf8(text) for text in texts]
     texts = tf.convert_to_tensor(texts, tf.string)
     if texts.shape.rank not in (None, 1):
         raise InputError(f"texts has shape {texts.shape}; expected one axis, a batch such as [text]")

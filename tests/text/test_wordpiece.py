@@ -170,6 +170,13 @@ def test_the_longest_word_has_200_characters_whatever_their_bytes(char):
     assert ends.to_list()[1:] == [[201], [900], [201, 203]]
 
 
+def test_half_a_character_counts_as_a_byte_that_is_no_utf8():
+    tokenizer = WordPieceTokenizer(Vocab([*SPECIALS, "a", "b"]))
+    ids, begins, ends = tokenizer.tokenize_with_offsets(["a \ud83db", "b"])
+    assert [ids.to_list(), begins.to_list(), ends.to_list()] == [[[5, 6], [6]], [[0, 3], [0]], [[1, 4], [1]]]
+    assert tokenizer.count_invalid(["a \ud83db", "b"]).numpy().tolist() == [1, 0]
+
+
 def plain_chars():
     every = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code <= 0xDFFF]
     plain = tf.strings.regex_full_match(every, wordpiece._PLAIN).numpy()
