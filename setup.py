@@ -51,7 +51,7 @@ setup(
         "tensorflow>=2.21,<2.22",
         "tensorflow-datasets>=4.9.7,<5",
         "tensorflow-serving-api>=2.21,<2.22",
-        "tensorflow-text>=2.21.1,<2.22",
+        'tensorflow-text>=2.21.1,<2.22; platform_system != "Windows"',  # no wheel: see kbert.text.python_ops
     ],
     extras_require={
         "serve": SERVE,

@@ -16,7 +16,7 @@ def make_inputs(config, shape=(3, 7), seed=0):
     mask[1, ..., 4:] = 0
     return {
         "token_ids": rng.integers(0, config.vocab_size, shape).astype("int32"),
-        "segment_ids": rng.integers(0, 2, shape).astype("int32"),
+        "segment_ids": rng.integers(0, config.num_segments, shape).astype("int32"),
         "padding_mask": mask,
     }
 

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import tensorflow as tf
 
@@ -57,3 +60,21 @@ def test_a_checkpoint_can_be_made_and_a_saved_model_is_refused(tmp_path):
     tf.train.Checkpoint(module=module).save(str(tmp_path / "checkpoint"))
     with pytest.raises(InputError, match="pip install tensorflow-text"):
         tf.saved_model.save(module, str(tmp_path / "model"), signatures=serve)
+
+
+WITHOUT_THE_WHEEL = """
+import sys
+sys.modules["tensorflow_text"] = None
+from kbert import text
+tokenizer = text.WordPieceTokenizer(text.Vocab(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "play", "a"]))
+vocab = text.train_vocab(["Déjà vu", "déjà lu"] * 9, 24)
+extension = text.extend_vocab(vocab, text.count_words(["dejavu"] * 9), num_words=1)
+from kbert.vocab_resizing import resize_vocab
+ids = tokenizer.tokenize(["PLÁY a"]).to_list()
+print(type(tokenizer).__module__, ids, "d" in vocab, extension.words[0].word)
+"""
+
+
+def test_it_is_chosen_where_the_wheel_of_tensorflow_text_is_missing():
+    done = subprocess.run([sys.executable, "-c", WITHOUT_THE_WHEEL], capture_output=True, text=True)
+    assert done.stdout.split("\n")[0] == "kbert.text.python_ops [[5, 6]] True dejavu", done.stderr[-2000:]
