@@ -116,20 +116,25 @@ def megabytes_per_second(candidate, threads, batches):
 
 
 def lines_that_differ(batches):
-    """How many of the lines have other ids with Hugging Face than with kbert."""
+    """Name of a peer -> how many of the lines have other ids with it than with kbert."""
+    import keras_hub
     from tokenizers import BertWordPieceTokenizer
 
     from kbert.text import WordPieceTokenizer
 
     ours = WordPieceTokenizer(FLAGS.vocab, FLAGS.lowercase)
-    theirs = BertWordPieceTokenizer(FLAGS.vocab, lowercase=FLAGS.lowercase)
-    return sum(
-        mine != found.ids
-        for batch in batches
-        for mine, found in zip(
-            ours.tokenize(batch).to_list(), theirs.encode_batch(batch, add_special_tokens=False), strict=True
-        )
-    )
+    rust = BertWordPieceTokenizer(FLAGS.vocab, lowercase=FLAGS.lowercase)
+    hub = keras_hub.tokenizers.BertTokenizer(FLAGS.vocab, lowercase=FLAGS.lowercase)
+    differing = {"tokenizers": 0, "keras_hub": 0}
+    for batch in batches:
+        ids = ours.tokenize(batch).to_list()
+        theirs = {
+            "tokenizers": [found.ids for found in rust.encode_batch(batch, add_special_tokens=False)],
+            "keras_hub": [list(row) for row in hub(batch)],
+        }
+        for name, rows in theirs.items():
+            differing[name] += sum(mine != row for mine, row in zip(ids, rows, strict=True))
+    return differing
 
 
 def one_run(candidate, threads):
@@ -170,7 +175,7 @@ def main():
         json.dumps(
             {
                 "lines": sum(map(len, batches)),
-                "lines on which tokenizers differs": lines_that_differ(batches),
+                "lines with other ids": lines_that_differ(batches),
                 "MB/s": {
                     f"{name}, {threads} thread(s)": figures for (threads, name), figures in found.items()
                 },
