@@ -58,7 +58,8 @@ def test_a_stream_can_be_entered_anywhere_and_holds_every_record_once(folder, ti
     assert 0.1 < targets["mask_weights"].sum() / real < 0.3
 
 
-@pytest.mark.parametrize("layout", [pytest.param("pools", marks=pytest.mark.slow), "packed"])
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["pools", "packed"])
 def test_a_run_learns_measures_and_goes_on_where_it_stopped(folder, tiny_vocab, config, tmp_path, layout):
     vocab = Vocab.read(tiny_vocab)
 

@@ -48,6 +48,7 @@ def test_files_globs_and_commas_are_read_once(tmp_path):
     assert f"Wrote {len(expected)} word pieces to {output}" in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "message"),
     [

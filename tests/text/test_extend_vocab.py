@@ -66,6 +66,7 @@ def test_a_model_has_rows_for_the_words_and_trains_on(corpus, tiny_vocab, tiny_c
     assert logits.shape[-1] == len(vocab) and np.isfinite(logits).all()
 
 
+@pytest.mark.slow
 def test_a_vocabulary_alone_with_its_unused_places(corpus, tmp_path):
     tokens = [*TINY_VOCAB[:5], "[unused0]", *TINY_VOCAB[5:], "[unused1]"]
     Vocab(tokens).write(tmp_path / "vocab.txt")
@@ -79,6 +80,7 @@ def test_a_vocabulary_alone_with_its_unused_places(corpus, tmp_path):
     assert "has 2 [unusedN] entries" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
