@@ -67,7 +67,7 @@ def test_huge_lines_are_cut_between_words_or_characters(tmp_path, text, monkeypa
 def test_progress_has_rate_and_time_left(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(line_stream, "_LOG_SECONDS", 0)
     files = [write(tmp_path / name, b"x" * 999_999 + b"\n") for name in "ab"]
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="absl"):
         assert len(list(stream_lines(files))) == 4
     assert [record.getMessage().split(" MB,")[0] for record in caplog.records] == [
         "Read 1 of 2",

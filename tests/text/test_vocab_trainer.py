@@ -98,7 +98,7 @@ def test_of_too_many_characters_the_rarest_go():
 
 
 def test_a_small_corpus_gives_fewer_and_says_so(caplog):
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING, logger="absl"):
         vocab = train_vocab(["ab ab"], 100)
     assert vocab.tokens[5:] == ("a", "##a", "b", "##b", "ab")
     assert "10 entries, not 100" in caplog.text
@@ -164,12 +164,12 @@ def test_a_coverage_that_is_no_share_is_refused(coverage):
 
 
 def test_a_full_table_of_words_is_said(caplog):
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="absl"):
         vocab = train_vocab(["low " * 9 + "lower lower lowest slow"], 40, max_words=3)
     assert "low" in vocab and "over 3 different words" in caplog.text
 
 
 def test_an_alphabet_that_fills_the_vocabulary_is_said(caplog):
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING, logger="absl"):
         train_vocab(TEXTS, 60)
     assert "of the 60 entries" in caplog.text
