@@ -4,11 +4,10 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
-import tensorflow as tf
 from absl import logging
 
 from kbert.errors import InputError
-from kbert.text import WordPieceTokenizer
+from kbert.text.reference import WordPieceTokenizer
 from kbert.text.vocab import Vocab
 from kbert.text.word_counts import WordCounts
 
@@ -167,19 +166,18 @@ class _Corpus:
 
     def pieces(self, words: list[str], vocab: Vocab) -> list[tuple[str, ...]]:
         """What the vocabulary breaks each of `words` into."""
-        rows = WordPieceTokenizer(vocab, self._lowercase).tokenize(words).to_list()
+        rows = WordPieceTokenizer(vocab, self._lowercase).tokenize(words)
         return [tuple(vocab.tokens[i] for i in row) for row in rows]
 
     def measure(self, vocab: Vocab) -> _Measure:
-        """What the tokenizer itself makes of all words."""
+        """What the tokenizer (its twin, which needs no wheel) makes of all words."""
         tokenizer = WordPieceTokenizer(vocab, self._lowercase)
-        tokens, unknown = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        tokens, unknown = np.zeros((2, len(self.words)), np.int64)
         for start in range(0, len(self.words), _BATCH_WORDS):
             rows = tokenizer.tokenize(self.words[start : start + _BATCH_WORDS])
-            is_unknown = rows.with_values(tf.cast(rows.values == vocab.unk_id, tf.int64))
-            tokens.append(rows.row_lengths().numpy())
-            unknown.append(tf.reduce_sum(is_unknown, axis=1).numpy())
-        return _Measure(np.concatenate(tokens), np.concatenate(unknown))
+            tokens[start : start + len(rows)] = [len(row) for row in rows]
+            unknown[start : start + len(rows)] = [row.count(vocab.unk_id) for row in rows]
+        return _Measure(tokens, unknown)
 
     def usage(self, measure: _Measure) -> Usage:
         """The sum over all occurrences; a word that is too long to be counted is one [UNK]."""
