@@ -91,12 +91,15 @@ def fine_tune(
     measure = _Measure(task, model, exact, dev_rows) if dev_rows else None
     run = _Training(task, model, train, settings, recipe, Path(model_dir), parts)
     history = run(measure)
-    exact.set_weights(model.get_weights())
+    weights = model.get_weights()
+    # As where the last epoch is the best.
+    was_measured = all(map(np.array_equal, exact.get_weights(), weights))
+    exact.set_weights(weights)
     if recipe.lora_rank is not None:
         exact.merge_lora()
     if measure is None:
         return FineTuned(task, exact, history, {}, [])
-    return FineTuned(task, exact, history, *measure.final())
+    return FineTuned(task, exact, history, *measure.final(was_measured))
 
 
 class _Measure:
@@ -106,18 +109,20 @@ class _Measure:
         self.task, self.model, self.exact, self.rows = task, model, exact, rows
         self.encoded = task.encode(rows)
         self.predictor = Predictor(task, exact)
+        self._outputs: dict[str, list] = {}
 
     def __call__(self, averages_of: training.AdamW | None) -> dict[str, float]:
         """The scores of the model's weights of now, or of their averages: those that are one number."""
         averaged = averages_of is not None
         with training.averaged_weights(self.model, averages_of) if averaged else contextlib.nullcontext():
             self.exact.set_weights(self.model.get_weights())
-        scores = self.task.scores(self.rows, self._answers(self.predictor(self.encoded)))
+        self._outputs = self.predictor(self.encoded)
+        scores = self.task.scores(self.rows, self._answers(self._outputs))
         return {name: score for name, score in scores.items() if isinstance(score, float)}
 
-    def final(self) -> tuple[dict[str, Any], list[dict]]:
+    def final(self, was_measured: bool) -> tuple[dict[str, Any], list[dict]]:
         """Scores and answers of the weights of `exact`, after what is chosen on dev was chosen."""
-        outputs = self.predictor(self.encoded)
+        outputs = self._outputs if was_measured else self.predictor(self.encoded)
         self.task.spec.update(self.task.chosen_on_dev(self.rows, self.encoded, outputs))
         answers = self._answers(outputs)
         return self.task.scores(self.rows, answers), answers

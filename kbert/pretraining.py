@@ -180,6 +180,7 @@ def pretrain(
     eval_every: int | None = None,
     patience: int | None = None,
     accumulate: int = 1,
+    parts: int = 1,
     checkpoints: training.Checkpoints | None = None,
 ) -> list[dict[str, float]]:
     """Trains through all phases; call it in the scope of the strategy.
@@ -197,6 +198,7 @@ def pretrain(
         eval_every: Steps between two measurements, by which the steps can be divided; None: ten in all.
         patience: Measurements without a better one after which the run ends.
         accumulate: Batches of a step.
+        parts: Of `kbert.training.share_cores`.
         checkpoints: Where the run is saved and goes on from, if its records are these.
 
     Returns:
@@ -246,6 +248,7 @@ def pretrain(
             callbacks=callbacks,
             evaluate=held_out and _measure(model, optimizer, objective, held_out),
             accumulate=accumulate,
+            parts=parts,
             counts={"tokens": lambda inputs: tf.reduce_sum(inputs[features.PADDING_MASK])},
             checkpoints=checkpoints,
         )

@@ -105,7 +105,8 @@ def main():
     from kbert import checkpoints, manifest, pretraining, training
     from kbert.text import Vocab
 
-    strategy = training.strategy_for(FLAGS.strategy)  # Before anything else is done with TensorFlow.
+    parts = training.share_cores() if FLAGS.strategy == "default" else 1  # Before TensorFlow does anything.
+    strategy = training.strategy_for(FLAGS.strategy)
     keras.utils.set_random_seed(FLAGS.seed)
     flag_values = {flag.name: flag.value for flag in FLAGS.get_key_flags_for_module(__name__)}
     policy, vocab = training.dtype_policy(FLAGS.precision), Vocab.read(FLAGS.vocab)
@@ -123,6 +124,7 @@ def main():
             eval_every=FLAGS.eval_every,
             patience=FLAGS.patience,
             accumulate=FLAGS.accumulate,
+            parts=parts,
             seed=FLAGS.seed,
             checkpoints=training.Checkpoints(
                 f"{FLAGS.model_dir}/checkpoints",

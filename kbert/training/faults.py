@@ -93,7 +93,11 @@ class StopSignals:
             raise Terminated
 
 
-def keep_batch(batches: tf.data.Dataset, folder: str | os.PathLike, step: int) -> Path:
+#: What a batch calls the numbers of the records that it is made of, if it has them.
+_NUMBERS = "/record_number"
+
+
+def keep_batch(batches: tf.data.Dataset, folder: str | os.PathLike, step: int) -> tuple[Path, list[int]]:
     """Writes the batches of a step that went wrong to `bad-batch-of-step-N.npz`, to be looked into.
 
     Args:
@@ -102,7 +106,8 @@ def keep_batch(batches: tf.data.Dataset, folder: str | os.PathLike, step: int) -
         step: Counted from 1, as the messages do.
 
     Returns:
-        The file. Its arrays are named like `0/inputs/token_ids`, the number being the micro-batch's.
+        The file, whose arrays are named like `0/inputs/token_ids`, the number being the micro-batch's; and
+        the numbers of the records in it, where the batches tell them, ascending.
     """
     arrays = {}
     for number, batch in enumerate(batches.as_numpy_iterator()):
@@ -111,4 +116,5 @@ def keep_batch(batches: tf.data.Dataset, folder: str | os.PathLike, step: int) -
             arrays |= {f"{number}/{part}/{name}": value for name, value in values.items()}
     path = Path(folder) / f"bad-batch-of-step-{step}.npz"
     write_arrays(path, arrays)
-    return path
+    numbers = {int(n) for name, array in arrays.items() if name.endswith(_NUMBERS) for n in array.ravel()}
+    return path, sorted(numbers - {-1})  # -1 fills up packed rows.

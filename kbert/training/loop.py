@@ -178,8 +178,9 @@ class _Run:
         if self.checkpoints is not None:
             first = (step - 1) * self.steps.accumulate
             batches = batches_from(self.dataset, first).take(self.steps.accumulate)
-            path = keep_batch(batches, self.checkpoints.folder, step)
-            message += f"; its batch is in {path}, and the checkpoint before it is intact"
+            path, records = keep_batch(batches, self.checkpoints.folder, step)
+            of_records = f" of the records {', '.join(map(str, records))}" if records else ""
+            message += f"; its batch{of_records} is in {path}, and the checkpoint before it is intact"
         raise FloatingPointError(message)
 
 

@@ -183,9 +183,11 @@ def test_the_batch_of_a_loss_that_is_not_finite_is_kept(tmp_path):
     rows[5, 2] = np.nan
     targets = {"label": np.zeros(8, "int32"), "weight": np.ones(8, "float32")}
     targets["other_weight"] = targets["weight"]
+    targets["record_number"] = np.arange(100, 108)
     data = tf.data.Dataset.from_tensor_slices((rows, targets)).batch(1)
     checkpoints = Checkpoints(tmp_path, every_steps=2)
-    with pytest.raises(FloatingPointError, match="loss is nan at step 3;.*bad-batch-of-step-3.npz"):
+    message = "loss is nan at step 3;.* its batch of the records 104, 105 is in .*bad-batch-of-step-3.npz"
+    with pytest.raises(FloatingPointError, match=message):
         fit(
             small_run.small_model(), AdamW(1e-3), small_run.TwoLosses(), data,
             steps_per_epoch=4, steps_per_call=4, accumulate=2, checkpoints=checkpoints,
