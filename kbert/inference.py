@@ -52,14 +52,25 @@ def read_task(model_dir: str | os.PathLike) -> Task:
     Raises:
         InputError: It holds no fine-tuned model, or no vocabulary.
     """
+    spec, tokenizer = read_spec_and_tokenizer(model_dir)
+    if spec["name"] == "pretraining":
+        raise InputError(f"{model_dir}: holds no fine-tuned model; make one with tf_scripts/finetune.py")
+    return task_class(spec["name"])(spec, tokenizer)
+
+
+def read_spec_and_tokenizer(model_dir: str | os.PathLike) -> tuple[dict, WordPieceTokenizer]:
+    """What a model folder says of its task, and the tokenizer that it was trained with.
+
+    Raises:
+        InputError: It says nothing, or there is no vocabulary.
+    """
     spec = read_spec(model_dir).get("task")
-    if not spec or spec["name"] == "pretraining":
+    if not spec:
         raise InputError(f"{model_dir}: holds no fine-tuned model; make one with tf_scripts/finetune.py")
     vocab_path = find_vocab(model_dir)
     if vocab_path is None:
         raise InputError(f"{model_dir}: vocab.txt is missing; copy the one the model was trained with there")
-    tokenizer = WordPieceTokenizer(vocab_path, lowercase=spec["lowercase"])
-    return task_class(spec["name"])(spec, tokenizer)
+    return spec, WordPieceTokenizer(vocab_path, lowercase=spec["lowercase"])
 
 
 class Pipeline:

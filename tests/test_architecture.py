@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "evaluation": {"features", "tag_schemes"},
     "checkpoints": {"models", "config", "vocab_file"},
     "tasks": {"data", "text", "models", "layers", "evaluation", "features", "config", "tag_schemes"},
-    "export": {"text", "features", "evaluation"},
+    "export": {"tasks", "text", "features", "evaluation", "tag_schemes"},
     "serving": {"features"},
 }
 EVERYONES = {"errors", "version"}

@@ -139,7 +139,7 @@ WRONG = {
         "no fine-tuned model",
     ),
     "nothing to export": (
-        "export_model.py", "--model_dir={work}/pretrained --export_dir={tmp}/out", "classif|fine-tuned"
+        "export_model.py", "--model_dir={work}/records --export_dir={tmp}/out", "fine-tuned|no model|config"
     ),
 }  # fmt: skip
 

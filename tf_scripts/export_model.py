@@ -14,7 +14,7 @@ from absl import flags, logging
 from kbert import entry
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("model_dir", None, "Folder made by finetune.py.", required=True)
+flags.DEFINE_string("model_dir", None, "Folder made by finetune.py, or by pretrain.py.", required=True)
 flags.DEFINE_string("export_dir", None, "Folder of versions; the next integer is added to it.", required=True)
 flags.DEFINE_integer(
     "max_length", None, "Longest sequence in pieces; default: as in training.", lower_bound=5
@@ -22,23 +22,15 @@ flags.DEFINE_integer(
 
 
 def main():
-    from kbert import inference
-    from kbert.errors import InputError
-    from kbert.export import TextClassifier, export
+    from kbert import checkpoints, inference
+    from kbert.export import MaskFiller, export, text_module
 
-    answering = inference.pipeline(FLAGS.model_dir)
-    spec = answering.task.spec
-    if spec["name"] != "classification":
-        raise InputError(
-            f"{FLAGS.model_dir}: the task is {spec['name']}; only classifiers can be exported yet"
-        )
-    module = TextClassifier(
-        answering.model,
-        answering.task.tokenizer,
-        spec["labels"],
-        max_length=FLAGS.max_length or spec["max_length"],
-        pair=spec["pair"],
-    )
+    if checkpoints.read_spec(FLAGS.model_dir).get("task", {}).get("name") == "pretraining":
+        spec, tokenizer = inference.read_spec_and_tokenizer(FLAGS.model_dir)
+        module = MaskFiller(spec, tokenizer, checkpoints.load(FLAGS.model_dir), FLAGS.max_length)
+    else:
+        answering = inference.pipeline(FLAGS.model_dir)
+        module = text_module(answering.task, answering.model, FLAGS.max_length)
     version = export(module, FLAGS.export_dir)
     base = os.path.dirname(version)
     name = os.path.basename(base)

@@ -43,28 +43,36 @@ def requests(inputs: tuple[str, ...], max_length: int) -> list[dict[str, list[by
     ]
 
 
-def answered(module, signature: str = "serving_default") -> list[dict]:
-    """The requests together with the answers of the Keras model.
+def answered(module) -> list[dict]:
+    """The requests to all signatures together with the answers of the Keras model.
 
     Args:
-        module: With `inputs`, `max_length` and `reference`, such as `TextClassifier`.
-        signature: Name of the signature that the requests go to.
+        module: A `TextModule`.
 
     Returns:
-        One dict of `signature`, `inputs` (name -> texts) and `outputs` (name -> one plain value a text)
-        for each request.
+        One dict of `signature`, `inputs` (name -> a value for each row) and `outputs` (the same) for each
+        request.
 
     Raises:
         InputError: The model answers with NaN or infinity.
     """
     samples = []
-    for request in requests(module.inputs, module.max_length):
-        rows = [module.reference(*texts) for texts in zip(*request.values(), strict=True)]
-        if not all(math.isfinite(row["score"]) for row in rows):
-            raise InputError(
-                "the model answers with NaN or infinity, so its training diverged; train again with a "
-                "smaller learning rate"
-            )
-        outputs = {name: [row[name] for row in rows] for name in rows[0]}
-        samples.append({"signature": signature, "inputs": request, "outputs": outputs})
+    for name, signature in module.contract().items():
+        for request in signature.requests:
+            rows = [signature.reference(*row) for row in zip(*request.values(), strict=True)]
+            if not all(_is_finite(row) for row in rows):
+                raise InputError(
+                    "the model answers with NaN or infinity, so its training diverged; train again with a "
+                    "smaller learning rate"
+                )
+            outputs = {output: [row[output] for row in rows] for output in rows[0]}
+            samples.append({"signature": name, "inputs": request, "outputs": outputs})
     return samples
+
+
+def _is_finite(value) -> bool:
+    if isinstance(value, dict):
+        return all(map(_is_finite, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -17,6 +18,7 @@ import tensorflow as tf
 import tensorflow_text
 from absl import logging
 
+from kbert.errors import InputError
 from kbert.export import samples
 from kbert.export.warmup import write_warmup
 from kbert.version import __version__
@@ -37,8 +39,7 @@ def export(module, export_dir: str | os.PathLike) -> str:
     highest there, 1 in an empty folder. If anything fails, the folder stays as it was.
 
     Args:
-        module: Such as `TextClassifier`: a `tf.Module` with `signatures()`, `inputs`, `task`,
-            `max_length`, `reference`, `tokenizer` and `weights`.
+        module: A `TextModule`, of `text_module`.
         export_dir: Folder of versions; made if missing.
 
     Returns:
@@ -58,13 +59,50 @@ def export(module, export_dir: str | os.PathLike) -> str:
         _write(module, answered, written)
         os.rename(written, moved)
         logging.info("testing it in a fresh process, the way TF Serving loads it")
-        report = _self_test(moved, forbidden_paths=[export_dir, os.getcwd(), os.path.expanduser("~")])
+        report = verify(moved, [export_dir, os.getcwd(), os.path.expanduser("~")])
         logging.info(
             "self-test passed: %d checks, answers within %.1e", report["checks"], report["difference"]
         )
         return _publish(moved, export_dir)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def verify(folder: str | os.PathLike, forbidden_paths: Sequence[str] = ()) -> dict[str, Any]:
+    """The self-test of a version folder, in a fresh process that loads it as TF Serving does.
+
+    Args:
+        folder: Made by `export`, here or elsewhere.
+        forbidden_paths: What must not be found in its graph.
+
+    Returns:
+        Dict of `checks`, their number, and `difference`, the largest of an answer to the one in the export.
+
+    Raises:
+        InputError: The folder is no export of kbert.
+        SelfTestError: A check did not hold; the message says which.
+    """
+    if not os.path.isfile(os.path.join(folder, "assets.extra", "kbert.json")):
+        raise InputError(
+            f"{folder}: no assets.extra/kbert.json there; give a version folder that export_model.py made, "
+            f"such as saved_models/mine/1"
+        )
+    script = os.path.join(os.path.dirname(__file__), "self_test.py")
+    # On the CPU, even where there is a GPU: this process may hold all of its memory, and the yardstick was
+    # computed on the CPU too.
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    process = subprocess.run(
+        [sys.executable, script, str(folder), *forbidden_paths],
+        env=environment,
+        capture_output=True,
+        text=True,
+        errors="replace",
+    )
+    if process.returncode == 0:
+        return json.loads(process.stdout.splitlines()[-1])
+    # The process names each check on stderr before it runs it, so a crash is located as well.
+    reason = process.stderr.rpartition("check: ")[2].strip()
+    raise SelfTestError(f"the self-test failed, exit code {process.returncode}, at: {reason[-2000:]}")
 
 
 def _write(module, answered: list[dict], folder: str) -> None:
@@ -126,34 +164,17 @@ def _digest(weights) -> str:
     return digest.hexdigest()
 
 
-def _json_texts(inputs: dict[str, list[bytes]]) -> dict[str, list[Any]]:
+def _json_texts(inputs: dict[str, list]) -> dict[str, list]:
     return {name: [_json_text(text) for text in texts] for name, texts in inputs.items()}
 
 
-def _json_text(text: bytes) -> str | dict[str, str]:
+def _json_text(text: bytes | list) -> Any:
+    if isinstance(text, list):
+        return [_json_text(part) for part in text]
     try:
         return text.decode()
     except UnicodeDecodeError:
         return {"b64": base64.b64encode(text).decode()}
-
-
-def _self_test(folder: str, forbidden_paths: list[str]) -> dict:
-    script = os.path.join(os.path.dirname(__file__), "self_test.py")
-    # On the CPU, even where there is a GPU: this process may hold all of its memory, and the yardstick was
-    # computed on the CPU too.
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
-    process = subprocess.run(
-        [sys.executable, script, folder, *forbidden_paths],
-        env=environment,
-        capture_output=True,
-        text=True,
-        errors="replace",
-    )
-    if process.returncode == 0:
-        return json.loads(process.stdout.splitlines()[-1])
-    # The process names each check on stderr before it runs it, so a crash is located as well.
-    reason = process.stderr.rpartition("check: ")[2].strip()
-    raise SelfTestError(f"the self-test failed, exit code {process.returncode}, at: {reason[-2000:]}")
 
 
 def _publish(folder: str, export_dir: str) -> str:

@@ -33,7 +33,11 @@ TEXT_OPS = frozenset(
 #: Ops of core TensorFlow that no server can run.
 PYTHON_OPS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
 
+#: Of a float, absolute up to 1 and relative beyond.
 TOLERANCE = 1e-5
+
+#: What stands behind the end of a row that is shorter than others, by NumPy's kind of dtype.
+FILLINGS = {"O": "", "i": -1, "f": 0.0, "b": False}
 
 
 class Failure(Exception):
@@ -61,8 +65,9 @@ class Export:
         """(signature name, inputs as arrays of bytes, outputs as arrays) of each sample."""
         for sample in self.description["samples"]:
             inputs = {name: _texts(texts) for name, texts in sample["inputs"].items()}
+            described = self.description["signatures"][sample["signature"]]["outputs"]
             outputs = {
-                name: np.array(values, object if isinstance(values[0], str) else None)
+                name: _rectangle(values, described.get(name, {"dtype": "object"})["dtype"])
                 for name, values in sample["outputs"].items()
             }
             yield sample["signature"], inputs, outputs
@@ -87,12 +92,39 @@ class Export:
 
 
 def _texts(texts):
-    values = [base64.b64decode(text["b64"]) if isinstance(text, dict) else text.encode() for text in texts]
-    return np.array(values, object)
+    return np.array([_bytes(text) for text in texts], object)
+
+
+def _bytes(text):
+    if isinstance(text, list):
+        return [_bytes(part) for part in text]
+    return base64.b64decode(text["b64"]) if isinstance(text, dict) else text.encode()
 
 
 def _decoded(array):
-    return np.array([text.decode() for text in array], object) if array.dtype == object else array
+    if array.dtype != object:
+        return array
+    return np.array([text.decode() for text in array.ravel()], object).reshape(array.shape)
+
+
+def _rectangle(rows, dtype: str) -> np.ndarray:
+    """Values of rows as one array; lists of unlike length are filled up as the graph does it."""
+    kind = np.dtype(object if dtype == "string" else dtype)
+    if not isinstance(rows[0], list):
+        return np.array(rows, kind)
+    inner = next((np.shape(value) for values in rows for value in values), ())
+    array = np.full((len(rows), max(map(len, rows)), *inner), FILLINGS[kind.kind], kind)
+    for row, values in enumerate(rows):
+        if values:
+            array[row, : len(values)] = values
+    return array
+
+
+def _widened(array: np.ndarray, width: int) -> np.ndarray:
+    """Rows as long as in another batch."""
+    missing = max(0, width - array.shape[1])
+    padding = [(0, 0), (0, missing), *[(0, 0)] * (array.ndim - 2)]
+    return np.pad(array, padding, constant_values=FILLINGS[array.dtype.kind])
 
 
 def difference(expected: dict, outputs: dict) -> float:
@@ -102,13 +134,18 @@ def difference(expected: dict, outputs: dict) -> float:
     largest = 0.0
     for name, want in expected.items():
         have = outputs[name]
+        if len(want) == len(have) and not want.size and not have.size:
+            continue
+        if want.ndim == have.ndim > 1:
+            # Rows of words, say, are as long as the longest of their batch.
+            want, have = _widened(want, have.shape[1]), _widened(have, want.shape[1])
         if want.shape != have.shape:
             raise Failure(f"{name} has the shape {have.shape}; expected {want.shape}")
         if have.dtype.kind != "f":
             if not np.array_equal(want, have):
                 raise Failure(f"{name} is {have.tolist()}; expected {want.tolist()}")
             continue
-        gap = float(np.max(np.abs(want - have), initial=0.0))
+        gap = float(np.max(np.abs(want - have) / np.maximum(1.0, np.abs(want)), initial=0.0))
         if not gap <= TOLERANCE:  # not `gap > TOLERANCE`, which NaN would pass
             raise Failure(f"{name} differs by {gap:.2g}; allowed {TOLERANCE}")
         largest = max(largest, gap)
@@ -137,7 +174,10 @@ def check_batches(export: Export) -> None:
 def check_huge_text(export: Export) -> None:
     """A text of a megabyte is answered, and marked as truncated."""
     for signature, inputs in export.first_requests().items():
-        huge = {name: np.array([b"word " * 200_000], object) for name in inputs}
+        if "truncated" not in export.meta_graph.signature_def[signature].outputs:
+            continue
+        text = b"word " * 200_000
+        huge = {name: np.full((1, *rows.shape[1:]), text, object) for name, rows in inputs.items()}
         if not export.answer(signature, huge)["truncated"].all():
             raise Failure("a text of a megabyte is not marked as truncated")
 
@@ -152,8 +192,8 @@ def check_bad_shapes(export: Export) -> None:
         scope = f"unchecked_{signature}"
         feeds = _import_without_shapes(export, signature, scope)
         for name in inputs:
-            for case, bad in (("a scalar", b"text"), ("a matrix", np.array([[b"a", b"b"]], object))):
-                _expect_refusal(export, signature, {**inputs, name: bad}, f"{name} as {case}", scope, feeds)
+            for case, bad in (("of a lower rank", inputs[name][0]), ("of a higher rank", inputs[name][None])):
+                _expect_refusal(export, signature, {**inputs, name: bad}, f"{name} {case}", scope, feeds)
             if len(inputs) > 1:
                 longer = np.concatenate([inputs[name], inputs[name]])
                 _expect_refusal(export, signature, {**inputs, name: longer}, f"{name} longer", scope, feeds)

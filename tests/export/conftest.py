@@ -8,6 +8,7 @@ import pytest
 from kbert.config import BertConfig
 from kbert.export import TextClassifier
 from kbert.models import BertClassifier
+from kbert.tasks import Classification
 from kbert.text import Vocab, WordPieceTokenizer
 
 WORDS = "the film is long but it never loses its way a short sentence once more 房 间 很 干 净".split()
@@ -49,9 +50,18 @@ def make_model(tokenizer):
 
 
 @pytest.fixture(scope="session")
-def make_module(make_model, tokenizer):
+def make_task(tokenizer):
+    def make(pair=False, **changes):
+        spec = {"name": "classification", "labels": LABELS, "pair": pair, "max_length": MAX_LENGTH}
+        return Classification({**spec, "lowercase": True, **changes}, tokenizer)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_module(make_model, make_task):
     def make(pair=False, kind=TextClassifier, **arguments):
-        return kind(make_model(**arguments), tokenizer, LABELS, MAX_LENGTH, pair)
+        return kind(make_task(pair), make_model(**arguments))
 
     return make
 

@@ -1,12 +1,14 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
 import pytest
 
 from kbert.checkpoints import save_folder
+from kbert.export import export
 from tests.export.conftest import LABELS, MAX_LENGTH
 
 pytestmark = pytest.mark.serving
@@ -14,9 +16,9 @@ pytestmark = pytest.mark.serving
 REPOSITORY = pathlib.Path(__file__).parents[2]
 
 
-def run(*flags):
+def run(*flags, script="export_model.py"):
     return subprocess.run(
-        [sys.executable, "tf_scripts/export_model.py", *flags],
+        [sys.executable, f"tf_scripts/{script}", *flags],
         cwd=REPOSITORY,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
@@ -54,3 +56,21 @@ def test_script_refuses_what_is_no_model(tmp_path):
     assert "Traceback" not in process.stderr
     assert "nowhere" in process.stderr.splitlines()[-1]
     assert not (tmp_path / "out").exists()
+
+
+def test_an_export_is_verified_anywhere_and_a_changed_one_is_found_out(make_module, tmp_path):
+    version = export(make_module(), tmp_path / "served")
+    moved = shutil.copytree(version, tmp_path / "elsewhere")
+    process = run(f"--version={moved}", script="verify_export.py")
+    assert process.returncode == 0, process.stderr
+    report = json.loads(process.stdout)
+    assert report["ok"] and report["checks"] == 8 and report["difference"] < 1e-5
+    description = moved / "assets.extra" / "kbert.json"
+    changed = json.loads(description.read_text())
+    changed["samples"][0]["outputs"]["score"][0] += 0.01
+    description.write_text(json.dumps(changed))
+    process = run(f"--version={moved}", script="verify_export.py")
+    assert process.returncode == 1
+    assert "at: answers" in process.stderr and "score differs by 0.01" in process.stderr
+    process = run(f"--version={tmp_path}", script="verify_export.py")
+    assert process.returncode == 2 and "no assets.extra/kbert.json" in process.stderr

@@ -95,13 +95,17 @@ def test_warmup_records_are_requests_to_the_signatures(exported):
         requests = [log.predict_log.request for log in logs]
         with open(os.path.join(path, "assets.extra", "kbert.json"), encoding="utf-8") as file:
             description = json.load(file)
-        assert {request.model_spec.signature_name for request in requests} == {"serving_default"}
-        inputs = description["signatures"]["serving_default"]["inputs"]
+        names = [request.model_spec.signature_name for request in requests]
+        assert names == [name for name in ("serving_default", "tokenize", "classify") for _ in range(3)]
+        batches = []
         for request in requests:
+            inputs = description["signatures"][request.model_spec.signature_name]["inputs"]
             assert set(request.inputs) == set(inputs)
             assert {proto.dtype for proto in request.inputs.values()} == {tf.string.as_datatype_enum}
-        assert [request.inputs["text"].tensor_shape.dim[0].size for request in requests] == [1, 1, 10]
-        lengths = [sample["outputs"]["num_tokens"] for sample in description["samples"]]
+            (batch, *_) = (proto.tensor_shape.dim[0].size for proto in request.inputs.values())
+            batches.append(batch)
+        assert batches == [1, 1, 10] * 3
+        lengths = [sample["outputs"]["num_tokens"] for sample in description["samples"][:3]]
         assert lengths[0][0] < 32 and lengths[1] == [MAX_LENGTH]
 
 
@@ -114,6 +118,9 @@ def test_description_tells_what_a_client_needs(exported, tokenizer):
         "max_length": MAX_LENGTH,
         "pair": True,
         "lowercase": True,
+        "long_text": "truncate",
+        "stride": None,
+        "window_pooling": "mean",
     }
     signature = description["signatures"]["serving_default"]
     assert signature["inputs"] == {k: {"dtype": "string", "shape": [None]} for k in ("text", "text_pair")}

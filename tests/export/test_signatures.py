@@ -4,7 +4,8 @@ import tensorflow as tf
 
 from kbert.errors import InputError
 from kbert.export import TextClassifier
-from kbert.export.signatures import MAX_TEXT_BYTES
+from kbert.export.text_module import MAX_TEXT_BYTES
+from kbert.tasks import Classification
 from kbert.text import Vocab, WordPieceTokenizer
 from tests.export.conftest import LABELS, MAX_LENGTH
 
@@ -33,7 +34,7 @@ def test_single_texts_get_the_models_answers(make_module, make_model, expected_a
     expected = [expected_answer(make_model(), text) for text in TEXTS]
     assert len({row["label"] for row in expected}) > 1  # else a constant would pass
     assert {row["truncated"] for row in expected} == {False, True}
-    assert_answers(make_module().classify(tf.constant(TEXTS)), expected)
+    assert_answers(make_module().answer(tf.constant(TEXTS)), expected)
 
 
 def test_pairs_get_the_models_answers(make_module, make_model, expected_answer):
@@ -41,7 +42,7 @@ def test_pairs_get_the_models_answers(make_module, make_model, expected_answer):
     expected = [expected_answer(make_model(), *both) for both in zip(TEXTS, pairs, strict=True)]
     swapped = [expected_answer(make_model(), *both) for both in zip(pairs, TEXTS, strict=True)]
     assert max(abs(a["score"] - b["score"]) for a, b in zip(expected, swapped, strict=True)) > 1e-2
-    assert_answers(make_module(pair=True).classify(tf.constant(TEXTS), tf.constant(pairs)), expected)
+    assert_answers(make_module(pair=True).answer(tf.constant(TEXTS), tf.constant(pairs)), expected)
 
 
 def test_reference_is_the_models_answer(make_module, make_model, expected_answer):
@@ -78,10 +79,10 @@ def test_signature_has_the_names_and_types_of_the_contract(make_module):
 def test_widths_are_few_and_fit(make_module):
     module = make_module()
     seen = []
-    model = module._logits
-    module._logits = lambda inputs: seen.append({k: v.numpy() for k, v in inputs.items()}) or model(inputs)
+    predict = module._predict
+    module._predict = lambda inputs: seen.append({k: v.numpy() for k, v in inputs.items()}) or predict(inputs)
     for words in (0, 13, 14, 15, 30, 31, 38, 39):
-        module.classify(tf.constant([b"", b"film " * words]))
+        module.answer(tf.constant([b"", b"film " * words]))
     assert sorted({inputs["token_ids"].shape[1] for inputs in seen}) == [16, 32, MAX_LENGTH]
     assert all(len({value.shape for value in inputs.values()}) == 1 for inputs in seen)
     assert seen[2]["padding_mask"].tolist() == [[1] * 2 + [0] * 14, [1] * 16]
@@ -98,14 +99,14 @@ def test_widths_are_few_and_fit(make_module):
     ],
 )
 def test_long_texts_are_cut_by_bytes(make_module, text, num_tokens, truncated):
-    outputs = make_module().classify(tf.constant([text]))
+    outputs = make_module().answer(tf.constant([text]))
     assert (outputs["num_tokens"].numpy()[0], outputs["truncated"].numpy()[0]) == (num_tokens, truncated)
 
 
 def test_unequal_inputs_and_wrong_ranks_are_refused_in_the_graph(make_module):
     # As in a server, no shape is known while the graph is made: only the kernels can object.
     unknown = tf.TensorSpec(None, tf.string)
-    run = tf.function(make_module(pair=True).classify, input_signature=[unknown, unknown])
+    run = tf.function(make_module(pair=True).answer, input_signature=[unknown, unknown])
     one, two = tf.constant([b"a"]), tf.constant([b"a", b"b"])
     for text, pair in ((one, two), (two, one), (one[0], one), (one, one[None]), (one[:0], one)):
         with pytest.raises(tf.errors.InvalidArgumentError):
@@ -115,9 +116,7 @@ def test_unequal_inputs_and_wrong_ranks_are_refused_in_the_graph(make_module):
 def test_model_trained_in_bfloat16_is_exported_in_float32(make_module, make_model, expected_answer):
     module = make_module(dtype="mixed_bfloat16")
     # make_model draws the same weights for every policy.
-    assert_answers(
-        module.classify(tf.constant(TEXTS)), [expected_answer(make_model(), text) for text in TEXTS]
-    )
+    assert_answers(module.answer(tf.constant(TEXTS)), [expected_answer(make_model(), text) for text in TEXTS])
     assert {weight.dtype for weight in module.weights} == {tf.float32}
 
 
@@ -137,13 +136,12 @@ def test_module_owns_each_weight_once_and_no_keras_object(make_module, make_mode
         ({"max_length": 4}, "expected 5 to 48"),
     ],
 )
-def test_what_does_not_fit_the_model_is_named(make_model, tokenizer, change, message):
-    arguments = {"labels": LABELS, "max_length": MAX_LENGTH, **change}
+def test_what_does_not_fit_the_model_is_named(make_model, make_task, change, message):
     with pytest.raises(InputError, match=message):
-        TextClassifier(make_model(), tokenizer, **arguments)
+        TextClassifier(make_task(**change), make_model())
 
 
-def test_vocabulary_larger_than_the_table_is_refused(make_model, tokenizer):
+def test_vocabulary_larger_than_the_table_is_refused(make_model, make_task, tokenizer):
     larger = WordPieceTokenizer(Vocab([*tokenizer.vocab.tokens, "one", "two", "three", "four"]))
     with pytest.raises(InputError, match="embedding table"):
-        TextClassifier(make_model(), larger, LABELS, MAX_LENGTH)
+        TextClassifier(Classification(make_task().spec, larger), make_model())

@@ -1,0 +1,97 @@
+"""`ChoiceFinder`: the graph that says which of several answers fits."""
+
+import tensorflow as tf
+
+from kbert import features
+from kbert.export.samples import requests
+from kbert.export.text_module import Signature, TextModule, same_length
+from kbert.text import pack
+
+_NO_CHOICE = ""
+
+
+class ChoiceFinder(TextModule):
+    """The choice that fits a text and a question.
+
+    A request gives `text` and `question` string (B,), one of which may be empty, and `choices` string (B, N).
+    A row with fewer than N choices has empty ones at its end. `serving_default` gives `choice` string (B,),
+    `choice_id` int32 (B,), `score` float32 (B,), `probabilities` float32 (B, N), 0 for an empty choice,
+    `num_tokens` int32 (B,) of the longest sequence, and `truncated` bool (B,).
+    """
+
+    inputs = (features.TEXT, "question", "choices")
+
+    def contract(self):
+        texts = requests((features.TEXT, "question", "first", "second", "third"), self.max_length)
+        found = [
+            {
+                features.TEXT: request[features.TEXT],
+                "question": request["question"],
+                "choices": [
+                    # Texts that are blank would count as no choice.
+                    [b"first " + a, b"second " + b, b"third " + c if row % 2 else b""]
+                    for row, (a, b, c) in enumerate(
+                        zip(request["first"], request["second"], request["third"], strict=True)
+                    )
+                ],
+            }
+            for request in texts
+        ]
+        inputs = tuple(
+            tf.TensorSpec([None, None] if name == "choices" else [None], tf.string, name=name)
+            for name in self.inputs
+        )
+        default = Signature(inputs, self.answer, self.reference, found)
+        return super().contract() | {"serving_default": default}
+
+    def answer(self, text, question, choices):
+        text, question = tf.ensure_shape(text, [None]), tf.ensure_shape(question, [None])
+        text, question, choices = same_length([text, question, tf.ensure_shape(choices, [None, None])])
+        count, each = tf.shape(choices)[0], tf.shape(choices)[1]
+        exists = tf.not_equal(choices, _NO_CHOICE)
+        seconds = tf.strings.join([tf.broadcast_to(question[:, tf.newaxis], tf.shape(choices)), choices], " ")
+        ids, firsts_cut = self._ids(text)
+        pair_ids, seconds_cut = self._ids(tf.reshape(seconds, [-1]))
+        vocab, text_of_pair = self.tokenizer.vocab, tf.repeat(tf.range(count), each)
+        token_ids, segment_ids, truncated = pack(
+            tf.gather(ids, text_of_pair),
+            pair_ids,
+            max_length=self.max_length,
+            cls_id=vocab.cls_id,
+            sep_id=vocab.sep_id,
+        )
+        lengths = tf.where(exists, tf.reshape(tf.cast(token_ids.row_lengths(), tf.int32), [count, each]), 0)
+        inputs = self._padded(token_ids, segment_ids)
+        # Not -1 for the width, which cannot be inferred for no rows.
+        shape = [count, each, tf.shape(inputs[features.TOKEN_IDS])[1]]
+        rows = {name: tf.reshape(values, shape) for name, values in inputs.items()}
+        rows[features.PADDING_MASK] *= tf.cast(exists, tf.int32)[:, :, tf.newaxis]
+        logits = tf.where(exists, tf.cast(self._predict(rows)[features.LOGITS], tf.float32), -1e9)
+        probabilities = tf.nn.softmax(logits)
+        best = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
+        cut = tf.reshape(truncated | seconds_cut, [count, each]) & exists
+        return {
+            # Strings that are no UTF-8 cannot be written as JSON.
+            "choice": tf.strings.unicode_transcode(
+                tf.gather(choices, best, batch_dims=1), "UTF-8", "UTF-8", errors="replace"
+            ),
+            "choice_id": best,
+            "score": tf.reduce_max(probabilities, axis=-1),
+            "probabilities": probabilities,
+            "num_tokens": tf.reduce_max(lengths, axis=1),
+            "truncated": tf.reduce_any(cut, axis=1) | firsts_cut,
+        }
+
+    def reference(self, text, question, choices):
+        decoded = [self._decoded(choice) for choice in choices if choice]
+        answer = self._answer_of_task(self._decoded(text), decoded, self._decoded(question))
+        first = int(self.tokenizer.tokenize([self._decoded(text)]).row_lengths()[0])
+        pairs = self.tokenizer.tokenize([f"{self._decoded(question)} {choice}" for choice in decoded])
+        longest = first + int(pairs.row_lengths().numpy().max()) + 3
+        missing = [0.0] * (len(choices) - len(decoded))
+        return {
+            **answer,
+            "probabilities": [*answer["probabilities"], *missing],
+            "num_tokens": min(longest, self.max_length),
+            "truncated": longest > self.max_length,
+        }
