@@ -33,9 +33,10 @@ class MaskFiller(TextModule):
     """The likeliest tokens for each [MASK] in a text.
 
     A literal "[MASK]" is the token; other special tokens are plain text, as for all exports.
+
     `serving_default` gives `tokens` string (B, M, K), the likeliest first, `token_ids` int32 (B, M, K),
-    `scores` float32 (B, M, K), their probabilities, `num_masks` int32 (B,), `num_tokens` and `truncated`. M are the blanks of
-    the text that has most of them, 32 at most.
+    `scores` float32 (B, M, K), their probabilities, `num_masks` int32 (B,), `num_tokens` and `truncated`.
+    M are the blanks of the text that has most of them, 32 at most.
 
     Args:
         spec: Plain values: `max_length`, `lowercase` and what else `kbert.json` is to say.
