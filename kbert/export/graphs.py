@@ -3,6 +3,7 @@
 from kbert.errors import InputError
 from kbert.export.choice_finder import ChoiceFinder
 from kbert.export.embedder import TextEmbedder
+from kbert.export.tagger import TextTagger
 from kbert.export.text_answers import TextClassifier, TextLabeller, TextRegressor
 from kbert.export.text_module import TextModule
 from kbert.tasks import Task
@@ -11,6 +12,7 @@ _GRAPHS = {
     "classification": TextClassifier,
     "multi_label": TextLabeller,
     "regression": TextRegressor,
+    "tagging": TextTagger,
     "embedding": TextEmbedder,
     "multiple_choice": ChoiceFinder,
 }

@@ -115,7 +115,10 @@ class LinearChainCrf(keras.layers.Layer):
         """
         real = _real_words(logits, word_mask)
         _, pairs = self._forward_backward(self._steps(logits, real))
-        return ops.where(real[..., None], ops.transpose(ops.sum(pairs, axis=2), (1, 0, 2)), 0.0)
+        found = ops.transpose(ops.sum(pairs, axis=2), (1, 0, 2))
+        # They sum to 1 but for the rounding of the scores of long texts, which is divided out.
+        found = ops.divide(found, ops.sum(found, axis=-1, keepdims=True))
+        return ops.where(real[..., None], found, 0.0)
 
     def _scores(self, name):
         """The weights of that name, with `FORBIDDEN_SCORE` in the places of what is not allowed."""
