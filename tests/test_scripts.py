@@ -139,7 +139,7 @@ WRONG = {
         "no fine-tuned model",
     ),
     "nothing to export": (
-        "export_model.py", "--model_dir={work}/records --export_dir={tmp}/out", "fine-tuned|no model|config"
+        "export_model.py", "--model_dir={work}/records --export_dir={tmp}/out", "records: holds no model"
     ),
 }  # fmt: skip
 

@@ -25,7 +25,8 @@ def main():
     from kbert import checkpoints, inference
     from kbert.export import MaskFiller, export, text_module
 
-    if checkpoints.read_spec(FLAGS.model_dir).get("task", {}).get("name") == "pretraining":
+    task = checkpoints.read_spec(FLAGS.model_dir)["task"]
+    if task is not None and task.get("name") == "pretraining":
         spec, tokenizer = inference.read_spec_and_tokenizer(FLAGS.model_dir)
         module = MaskFiller(spec, tokenizer, checkpoints.load(FLAGS.model_dir), FLAGS.max_length)
     else:

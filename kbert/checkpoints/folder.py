@@ -98,6 +98,11 @@ def read_spec(folder: str | os.PathLike) -> dict[str, Any]:
         InputError: The file is missing or of another format, or lacks a key.
     """
     path = Path(folder) / SPEC_FILE
+    if Path(folder).is_dir() and not path.exists():
+        raise InputError(
+            f"{folder}: holds no model, {SPEC_FILE} is missing; make one with tf_scripts/pretrain.py "
+            "or tf_scripts/finetune.py"
+        )
     spec = read_json(path)
     if spec.get("format") != _FORMAT:
         raise InputError(

@@ -1,6 +1,7 @@
 """Which graph answers for which task."""
 
 from kbert.errors import InputError
+from kbert.export.answer_finder import AnswerFinder
 from kbert.export.choice_finder import ChoiceFinder
 from kbert.export.embedder import TextEmbedder
 from kbert.export.tagger import TextTagger
@@ -13,6 +14,7 @@ _GRAPHS = {
     "multi_label": TextLabeller,
     "regression": TextRegressor,
     "tagging": TextTagger,
+    "question_answering": AnswerFinder,
     "embedding": TextEmbedder,
     "multiple_choice": ChoiceFinder,
 }
