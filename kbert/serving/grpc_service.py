@@ -9,16 +9,20 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import (
+    classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
+    inference_pb2,
     model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
+    regression_pb2,
 )
 
 from kbert.errors import InputError
+from kbert.serving.example_apis import classify, regress
 from kbert.serving.model_store import DEFAULT_SIGNATURE, ModelStore
-from kbert.serving.protos import read_inputs, write_tensor
+from kbert.serving.protos import read_examples, read_inputs, write_tensor
 from kbert.serving.status import ServingError, invalid
 
 #: gRPC carries messages in a header, which TF Serving cuts at this length (characters).
@@ -29,6 +33,9 @@ NUM_THREADS = 16
 
 #: The services whose health TF Serving reports; "" is the server as a whole.
 HEALTH_SERVICES = ("", "PredictionService", "ModelService")
+
+#: The methods that a task of MultiInference can ask for.
+_CLASSIFY, _REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"
 
 
 class GrpcServer:
@@ -125,9 +132,7 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         signature = request.model_spec.signature_name or DEFAULT_SIGNATURE
         outputs = self._model.predict(signature, read_inputs(request.inputs), request.output_filter)
         response = predict_pb2.PredictResponse()
-        response.model_spec.name = self._model.name
-        response.model_spec.version.value = self._model.version
-        response.model_spec.signature_name = signature
+        self._tell(response.model_spec, request.model_spec)
         for name, array in outputs.items():
             response.outputs[name].CopyFrom(write_tensor(array))
         return response
@@ -152,15 +157,66 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     @_answering
     def Classify(self, request):
-        raise _not_here("Classify")
+        self._require(request)
+        response = classification_pb2.ClassificationResponse()
+        self._tell(response.model_spec, request.model_spec)
+        response.result.CopyFrom(self._classified(request.model_spec, request.input))
+        return response
 
     @_answering
     def Regress(self, request):
-        raise _not_here("Regress")
+        self._require(request)
+        response = regression_pb2.RegressionResponse()
+        self._tell(response.model_spec, request.model_spec)
+        response.result.CopyFrom(self._regressed(request.model_spec, request.input))
+        return response
 
     @_answering
     def MultiInference(self, request):
-        raise _not_here("MultiInference")
+        if not request.tasks:
+            raise invalid("ModelSpec has no name specified.")
+        response = inference_pb2.MultiInferenceResponse()
+        seen = set()
+        for task in request.tasks:
+            if not task.model_spec.name:
+                raise invalid("Found ModelSpec with an empty model name.")
+            if task.model_spec.name != request.tasks[0].model_spec.name:
+                raise invalid("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
+            self._require(task)
+            signature = task.model_spec.signature_name or DEFAULT_SIGNATURE
+            if signature in seen:
+                raise invalid(f"Duplicate evaluation of signature: {signature}")
+            seen.add(signature)
+            result = response.results.add()
+            self._tell(result.model_spec, task.model_spec)
+            if task.method_name == _CLASSIFY:
+                result.classification_result.CopyFrom(self._classified(task.model_spec, request.input))
+            elif task.method_name == _REGRESS:
+                result.regression_result.CopyFrom(self._regressed(task.model_spec, request.input))
+            else:
+                message = f"Unsupported signature method_name: {task.method_name}"
+                raise ServingError("UNIMPLEMENTED", message)
+        return response
+
+    def _tell(self, spec, asked) -> None:
+        """Says which model and signature answered."""
+        spec.name, spec.signature_name = self._model.name, asked.signature_name or DEFAULT_SIGNATURE
+        spec.version.value = self._model.version
+
+    def _classified(self, spec, source):
+        classes = classify(self._model, spec.signature_name, read_examples(source))
+        result = classification_pb2.ClassificationResult()
+        for labels, scores in zip(classes.labels, classes.scores, strict=True):
+            listed = result.classifications.add()
+            for label, score in zip(labels, scores, strict=True):
+                listed.classes.add(label=label.decode("utf-8", "replace"), score=score)
+        return result
+
+    def _regressed(self, spec, source):
+        result = regression_pb2.RegressionResult()
+        for value in regress(self._model, spec.signature_name, read_examples(source)):
+            result.regressions.add(value=value)
+        return result
 
 
 class _ModelService(model_service_pb2_grpc.ModelServiceServicer):
@@ -180,8 +236,5 @@ class _ModelService(model_service_pb2_grpc.ModelServiceServicer):
 
     @_answering
     def HandleReloadConfigRequest(self, request):
-        raise _not_here("HandleReloadConfigRequest")
-
-
-def _not_here(method: str) -> ServingError:
-    return ServingError("UNIMPLEMENTED", f"{method} is not implemented by kbert's local server; use Predict")
+        message = "HandleReloadConfigRequest is not implemented by kbert's local server; start it again"
+        raise ServingError("UNIMPLEMENTED", message)

@@ -7,22 +7,26 @@ Reference:
     https://www.tensorflow.org/tfx/serving/api_rest and recorded answers of TF Serving.
 """
 
-import base64
-import binascii
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from kbert.serving import json_reader
-from kbert.serving.json_answer import decimal_texts
-from kbert.serving.json_writer import pretty
+from kbert.serving.json_values import (
+    as_decimal,
+    as_text,
+    decode_base64,
+    is_base64,
+    json_type,
+    parse_document,
+    show,
+    signature_name,
+    wrong_value,
+)
 from kbert.serving.status import ServingError, invalid
 from kbert.serving.tensors import NUMPY_TYPES
 
-_KIND = {type(None): "Null", dict: "Object", list: "Array", bytes: "String", int: "Number", float: "Number"}
-_LARGEST_FLOAT = float(np.finfo(np.float32).max)
 # RapidJSON gives TF Serving 32 bits for all the small types.
 _INTEGER_RANGES = {
     "int32": (-(2**31), 2**31),
@@ -64,39 +68,24 @@ def decode_predict(body: bytes, find_inputs: Callable[[str], Mapping[str, str]])
     Raises:
         ServingError: INVALID_ARGUMENT with TF Serving's message.
     """
-    document = _parse(body)
-    signature = document.get(b"signature_name", b"")
-    if not isinstance(signature, bytes):
-        raise _wrong(document, "not formatted correctly. 'signature_name' key must be a string value.")
-    name = _text(signature)
+    document = parse_document(body)
+    name = signature_name(document)
     types = find_inputs(name)
     if not types:
         raise invalid(f"Failed to get input map for signature: {name or 'DEFAULT'}")
     if b"instances" in document and b"inputs" in document:
         problem = "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "
-        raise _wrong(document, problem)
+        raise wrong_value(document, problem)
     if b"inputs" in document:
         return PredictCall(name, _columns(document[b"inputs"], types), rows=False)
     if b"instances" not in document:
         raise invalid("Missing 'inputs' or 'instances' key")
     instances = document[b"instances"]
     if not isinstance(instances, list):
-        raise _wrong(document, "Excepting 'instances' to be an list/array")
+        raise wrong_value(document, "Excepting 'instances' to be an list/array")
     if not instances:
-        raise _wrong(document, "No values in 'instances' array")
+        raise wrong_value(document, "No values in 'instances' array")
     return PredictCall(name, _rows(instances, types), rows=True)
-
-
-def _parse(body: bytes) -> dict:
-    if not body:
-        raise invalid("JSON Parse error: The document is empty")
-    try:
-        document = json_reader.parse(body)
-    except json_reader.JsonError as error:
-        raise invalid(f"JSON Parse error: {error}") from None
-    if not isinstance(document, dict):
-        raise _wrong(document, "Is not object")
-    return document
 
 
 def _rows(instances: list, types: Mapping[str, str]) -> dict[str, np.ndarray]:
@@ -112,7 +101,7 @@ def _rows(instances: list, types: Mapping[str, str]) -> dict[str, np.ndarray]:
             raise invalid(f"{found} at item {index} of input list")
         members = instance if named else {next(iter(types)).encode(): instance}
         for key, value in members.items():
-            name = _text(key)
+            name = as_text(key)
             try:
                 _add_instance(value, name, types, shapes, values)
             except ServingError as error:
@@ -120,8 +109,8 @@ def _rows(instances: list, types: Mapping[str, str]) -> dict[str, np.ndarray]:
                 raise invalid(
                     f"Failed to process element: {where} of 'instances' list. Error: {error}"
                 ) from None
-        if named and {_text(key) for key in members} != set(types):
-            problem = f"JSON object: {_show(instance)} keys must be equal to: {','.join(sorted(types))}"
+        if named and {as_text(key) for key in members} != set(types):
+            problem = f"JSON object: {show(instance)} keys must be equal to: {','.join(sorted(types))}"
             raise invalid(f"Failed to process element: {index} of 'instances' list. {problem}")
     return {name: _array(values[name], types[name], [len(instances), *shapes[name]]) for name in types}
 
@@ -174,7 +163,7 @@ def _fill(value: Any, level: int, shape: list[int], kind: str, leaves: list) -> 
     if not isinstance(value, list):
         if level != rank:
             where = f"found at incorrect level: {level + 1} in the JSON DOM. Expected at level: {rank}"
-            raise _wrong(value, where)
+            raise wrong_value(value, where)
         leaves.append(_leaf(value, kind))
         return
     if level >= rank:
@@ -192,48 +181,24 @@ def _leaf(value: Any, kind: str) -> Any:
         if isinstance(value, bytes):
             return value
         if isinstance(value, dict):
-            return _base64(value)
+            return decode_base64(value)
     elif kind == "bool":
         if isinstance(value, bool):
             return value
     elif kind in ("float", "double"):
         if isinstance(value, int | float) and not isinstance(value, bool):
-            return _decimal(value, kind)
+            return as_decimal(value, kind)
     elif kind in _INTEGER_RANGES:
         low, high = _INTEGER_RANGES[kind]
         if isinstance(value, int) and not isinstance(value, bool) and low <= value < high:
             return value
     else:
-        raise ServingError("UNIMPLEMENTED", f"Conversion of JSON Value: {_show(value)} to type: {kind}")
-    json_type = str(value) if isinstance(value, bool) else _KIND[type(value)]
-    raise _wrong(value, f"Type: {json_type} is not of expected type: {kind}")
-
-
-def _decimal(value: int | float, kind: str) -> int | float:
-    bits, largest = (24, _LARGEST_FLOAT) if kind == "float" else (53, np.inf)
-    # NaN and infinity pass; so does any double for a double.
-    fits = abs(value) < 2**bits if isinstance(value, int) else not largest < abs(value) < np.inf
-    if not fits:
-        raise invalid(f"Cannot convert JSON value: {_show(value)} to {kind} without loss of precision.")
-    return value
-
-
-def _is_base64(value: Any) -> bool:
-    return isinstance(value, dict) and list(value) == [b"b64"] and isinstance(value[b"b64"], bytes)
+        raise ServingError("UNIMPLEMENTED", f"Conversion of JSON Value: {show(value)} to type: {kind}")
+    raise wrong_value(value, f"Type: {json_type(value)} is not of expected type: {kind}")
 
 
 def _is_named(value: Any) -> bool:
-    return isinstance(value, dict) and not _is_base64(value)
-
-
-def _base64(value: dict) -> bytes:
-    if not _is_base64(value):
-        raise _wrong(value, "not formatted correctly for base64 data")
-    digits = b"".join(value[b"b64"].split()).rstrip(b"=")
-    try:
-        return base64.b64decode(digits + b"=" * (-len(digits) % 4), validate=True)
-    except binascii.Error:
-        raise invalid("Unable to base64 decode") from None
+    return isinstance(value, dict) and not is_base64(value)
 
 
 def _array(leaves: list, kind: str, shape: list[int]) -> np.ndarray:
@@ -249,18 +214,3 @@ def _array(leaves: list, kind: str, shape: list[int]) -> np.ndarray:
         # The small integer types wrap around, as they do in TF Serving.
         array = np.array(leaves, wide).astype(NUMPY_TYPES[kind])
     return array.reshape(shape)
-
-
-def _show(value: Any) -> str:
-    if isinstance(value, float):
-        narrow = np.float32 if abs(value) <= _LARGEST_FLOAT else np.float64
-        return decimal_texts(np.array([value], narrow))[0]
-    return pretty(value)
-
-
-def _wrong(value: Any, problem: str) -> ServingError:
-    return invalid(f"JSON Value: {_show(value)} {problem}")
-
-
-def _text(string: bytes) -> str:
-    return string.decode("utf-8", "surrogateescape")

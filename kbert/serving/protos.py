@@ -59,6 +59,16 @@ def _read(name: str, proto) -> np.ndarray:
         raise invalid(f"Tensor {name} does not hold what its type and shape say: {error}") from error
 
 
+def read_examples(source) -> list[bytes]:
+    """The examples of a `tensorflow.serving.Input`, serialized, its context in each of them."""
+    if source.WhichOneof("kind") == "example_list_with_context":
+        part = source.example_list_with_context
+        # Messages that follow one another are merged; an example's own features win.
+        context = part.context.SerializeToString()
+        return [context + example.SerializeToString() for example in part.examples]
+    return [example.SerializeToString() for example in source.example_list.examples]
+
+
 def write_tensor(array: np.ndarray):
     """A TensorProto with its values in the typed fields.
 

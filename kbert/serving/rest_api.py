@@ -1,6 +1,8 @@
 """TF Serving's REST API as a function: method, path and body in; status and answer out. No sockets here.
 
     POST /v1/models/NAME[/versions/N|/labels/L]:predict     answers from a signature
+    POST /v1/models/NAME[/versions/N|/labels/L]:classify    labels and scores of tf.train.Examples
+    POST /v1/models/NAME[/versions/N|/labels/L]:regress     a number for each tf.train.Example
     GET  /v1/models/NAME[/versions/N|/labels/L]             is it loaded?
     GET  /v1/models/NAME[/versions/N|/labels/L]/metadata    its signatures
 
@@ -15,7 +17,9 @@ from urllib.parse import unquote
 
 from google.protobuf import json_format
 
+from kbert.serving.example_apis import classify, regress
 from kbert.serving.json_answer import encode_error, encode_outputs, encode_predictions
+from kbert.serving.json_examples import decode_examples, encode_classes, encode_values
 from kbert.serving.json_request import decode_predict
 from kbert.serving.json_writer import to_bytes
 from kbert.serving.model_store import DEFAULT_SIGNATURE, ModelStore
@@ -111,10 +115,12 @@ def _label(found: re.Match) -> str | None:
 
 
 def _call(model: ModelStore, found: re.Match, version: int | None, body: bytes) -> str:
-    verb = found["verb"]
-    if verb != "predict":
+    if found["verb"] != "predict":
+        examples = decode_examples(body)
         model.require(_name(found), version, _label(found))
-        raise ServingError("UNIMPLEMENTED", f"{verb} is not implemented by kbert's local server; use predict")
+        if found["verb"] == "classify":
+            return encode_classes(classify(model, examples.signature, examples.examples))
+        return encode_values(regress(model, examples.signature, examples.examples))
 
     def find_inputs(signature: str) -> dict[str, str]:
         model.require(_name(found), version, _label(found))

@@ -1,3 +1,5 @@
+import re
+
 import grpc
 import numpy as np
 import pytest
@@ -7,9 +9,12 @@ from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
+    inference_pb2,
+    input_pb2,
     model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
+    regression_pb2,
 )
 
 from kbert.serving.client import Client
@@ -140,9 +145,107 @@ def test_status(channel):
     assert refusal(stub.GetModelStatus, call) == ("NOT_FOUND", "Could not find version 9 of model k")
 
 
-def test_other_apis_say_that_they_are_missing(prediction):
-    code, message = refusal(prediction.Classify, classification_pb2.ClassificationRequest())
-    assert code == "UNIMPLEMENTED" and "use Predict" in message
+def examples(*texts, context=None):
+    def example(text):
+        made = tf.train.Example()
+        if text is not None:
+            made.features.feature["text"].bytes_list.value.append(text)
+        return made
+
+    source = input_pb2.Input()
+    if context is None:
+        source.example_list.examples.extend(map(example, texts))
+    else:
+        source.example_list_with_context.examples.extend(map(example, texts))
+        source.example_list_with_context.context.CopyFrom(example(context))
+    return source
+
+
+def asking(kind, signature, source, name="k"):
+    call = kind(input=source)
+    call.model_spec.name, call.model_spec.signature_name = name, signature
+    return call
+
+
+def probabilities_of(prediction, texts):
+    answer = prediction.Predict(request(text=texts), timeout=30)
+    return tf.make_ndarray(answer.outputs["probabilities"])
+
+
+def test_classify_gives_labels_with_their_scores(prediction):
+    call = asking(classification_pb2.ClassificationRequest, "classify", examples(b"a nice day", b"b"))
+    answer = prediction.Classify(call, timeout=30)
+    assert (answer.model_spec.name, answer.model_spec.version.value) == ("k", 1)
+    rows = [row.classes for row in answer.result.classifications]
+    assert [[one.label for one in row] for row in rows] == [["negative", "neutral", "positive"]] * 2
+    scores = [[one.score for one in row] for row in rows]
+    np.testing.assert_allclose(scores, probabilities_of(prediction, ["a nice day", "b"]), rtol=1e-6)
+
+
+def test_regress_takes_what_an_example_lacks_from_the_context(prediction):
+    source = examples(None, b"b", context=b"a nice day")
+    answer = prediction.Regress(asking(regression_pb2.RegressionRequest, "regress", source), timeout=30)
+    values = [one.value for one in answer.result.regressions]
+    np.testing.assert_allclose(values, probabilities_of(prediction, ["a nice day", "b"])[:, 0], rtol=1e-6)
+
+
+def multi(*tasks, source=None):
+    call = inference_pb2.MultiInferenceRequest(input=source or examples(b"a"))
+    for signature, method, name in tasks:
+        task = call.tasks.add(method_name=f"tensorflow/serving/{method}")
+        task.model_spec.name, task.model_spec.signature_name = name, signature
+    return call
+
+
+def test_multi_inference_is_both_on_the_same_examples(prediction):
+    source = examples(b"a", b"bc")
+    both = multi(("classify", "classify", "k"), ("regress", "regress", "k"), source=source)
+    classes, values = prediction.MultiInference(both, timeout=30).results
+    one = asking(classification_pb2.ClassificationRequest, "classify", source)
+    assert classes.classification_result == prediction.Classify(one, timeout=30).result
+    other = asking(regression_pb2.RegressionRequest, "regress", source)
+    assert values.regression_result == prediction.Regress(other, timeout=30).result
+    assert (values.model_spec.signature_name, values.model_spec.version.value) == ("regress", 1)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "code", "message"),
+    [
+        ([], "INVALID_ARGUMENT", "no name"),
+        ([("classify", "classify", "")], "INVALID_ARGUMENT", "empty model name"),
+        ([("classify", "classify", "k"), ("regress", "regress", "j")], "INVALID_ARGUMENT", "same model name"),
+        ([("classify", "classify", "k")] * 2, "INVALID_ARGUMENT", "Duplicate evaluation of signature"),
+        ([("classify", "predict", "k")], "UNIMPLEMENTED", "tensorflow/serving/predict"),
+        ([("classify", "classify", "j")], "NOT_FOUND", "Servable not found"),
+    ],
+)
+def test_wrong_tasks_are_refused(prediction, tasks, code, message):
+    found = refusal(prediction.MultiInference, multi(*tasks))
+    assert found[0] == code and message in found[1]
+
+
+@pytest.mark.parametrize(
+    ("signature", "source", "code", "message"),
+    [
+        ("classify", examples(), "INVALID_ARGUMENT", "Input is empty."),
+        ("classify", examples(None), "INVALID_ARGUMENT", "text .* is required"),
+        ("", examples(b"a"), "INVALID_ARGUMENT", "one or two output Tensors, found 6"),
+        ("similarity", examples(b"a"), "INVALID_ARGUMENT", "Expected one input Tensor."),
+        ("none", examples(b"a"), "INVALID_ARGUMENT", "No signature was found with the name: none"),
+        ("regress", examples(b"a"), "INVALID_ARGUMENT", 'at least one of "classes" or "scores"'),
+    ],
+)
+def test_classify_refuses(prediction, signature, source, code, message):
+    found = refusal(prediction.Classify, asking(classification_pb2.ClassificationRequest, signature, source))
+    assert found[0] == code and re.search(message, found[1]), found
+
+
+def test_regress_refuses_other_signatures(prediction):
+    call = asking(regression_pb2.RegressionRequest, "classify", examples(b"a"))
+    assert refusal(prediction.Regress, call) == ("INVALID_ARGUMENT", "Expected one output Tensor.")
+    call = asking(regression_pb2.RegressionRequest, "regress", examples(b"a"), name="j")
+    assert refusal(prediction.Regress, call)[0] == "NOT_FOUND"
+    assert refusal(prediction.Regress, regression_pb2.RegressionRequest())[0] == "INVALID_ARGUMENT"
 
 
 @pytest.mark.parametrize("service", ["", "PredictionService", "ModelService"])
