@@ -19,11 +19,19 @@ flags.DEFINE_string("export_dir", None, "Folder of versions; the next integer is
 flags.DEFINE_integer(
     "max_length", None, "Longest sequence in pieces; default: as in training.", lower_bound=5
 )
+flags.DEFINE_multi_string(
+    "warmup_filter",
+    [],
+    "Outputs that clients ask for alone over gRPC, such as label,score; repeat for each kind of client.",
+)
+flags.DEFINE_boolean(
+    "attention", False, "Adds the signature `attention`: which piece looks at which, for the server's page."
+)
 
 
 def main():
     from kbert import checkpoints, inference
-    from kbert.export import MaskFiller, export, text_module
+    from kbert.export import MaskFiller, add_attention, export, text_module
 
     task = checkpoints.read_spec(FLAGS.model_dir)["task"]
     if task is not None and task.get("name") == "pretraining":
@@ -32,7 +40,10 @@ def main():
     else:
         answering = inference.pipeline(FLAGS.model_dir)
         module = text_module(answering.task, answering.model, FLAGS.max_length)
-    version = export(module, FLAGS.export_dir)
+    if FLAGS.attention:
+        add_attention(module)
+    filters = [names.split(",") for names in FLAGS.warmup_filter]
+    version = export(module, FLAGS.export_dir, warmup_filters=filters)
     base = os.path.dirname(version)
     name = os.path.basename(base)
     logging.info(

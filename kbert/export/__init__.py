@@ -1,5 +1,6 @@
 """From a trained model to a SavedModel that takes raw text: signatures, warm-up records, self-test."""
 
+from kbert.export.attention import add_attention as add_attention
 from kbert.export.graphs import text_module as text_module
 from kbert.export.mask_filler import MaskFiller as MaskFiller
 from kbert.export.saved_model import SelfTestError as SelfTestError

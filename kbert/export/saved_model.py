@@ -20,7 +20,7 @@ from absl import logging
 
 from kbert.errors import InputError
 from kbert.export import samples
-from kbert.export.warmup import write_warmup
+from kbert.export.warmup import check_filters, write_warmup
 from kbert.version import __version__
 
 #: Version of the names and meanings in `kbert.json` and in the signatures.
@@ -31,7 +31,7 @@ class SelfTestError(RuntimeError):
     """A fresh process could not serve what was written, or answered otherwise than the model."""
 
 
-def export(module, export_dir: str | os.PathLike) -> str:
+def export(module, export_dir: str | os.PathLike, *, warmup_filters: Sequence[Sequence[str]] = ()) -> str:
     """Writes the next version of a model below `export_dir`, after it has passed the self-test.
 
     Everything is written under a dot-name, which servers ignore, then moved, tested in a process that
@@ -41,22 +41,25 @@ def export(module, export_dir: str | os.PathLike) -> str:
     Args:
         module: A `TextModule`, of `text_module`.
         export_dir: Folder of versions; made if missing.
+        warmup_filters: Outputs of `serving_default` that clients will ask for alone (`output_filter` of
+            gRPC), a list for each kind of client: the server is made ready for each.
 
     Returns:
         Path of the version folder.
 
     Raises:
-        InputError: The model answers with NaN.
+        InputError: The model answers with NaN, or a filter names no output.
         SelfTestError: The self-test failed; the message says in which check.
     """
     export_dir = os.path.abspath(export_dir)
     answered = samples.answered(module)
+    check_filters(warmup_filters, answered)
     os.makedirs(export_dir, exist_ok=True)
     work = tempfile.mkdtemp(prefix=".tmp-", dir=export_dir)
     try:
         written, moved = os.path.join(work, "written"), os.path.join(work, "moved")
         logging.info("writing the SavedModel, %.1f MB of weights", _num_bytes(module.weights) / 1e6)
-        _write(module, answered, written)
+        _write(module, answered, written, warmup_filters)
         os.rename(written, moved)
         logging.info("testing it in a fresh process, the way TF Serving loads it")
         report = verify(moved, [export_dir, os.getcwd(), os.path.expanduser("~")])
@@ -105,14 +108,14 @@ def verify(folder: str | os.PathLike, forbidden_paths: Sequence[str] = ()) -> di
     raise SelfTestError(f"the self-test failed, exit code {process.returncode}, at: {reason[-2000:]}")
 
 
-def _write(module, answered: list[dict], folder: str) -> None:
+def _write(module, answered: list[dict], folder: str, warmup_filters: Sequence[Sequence[str]] = ()) -> None:
     signatures = module.signatures()
     with _quiet_log():
         tf.saved_model.save(module, folder, signatures=signatures)
     extra = os.path.join(folder, "assets.extra")
     os.mkdir(extra)
     module.tokenizer.vocab.write(os.path.join(extra, "vocab.txt"))
-    write_warmup(folder, answered)
+    write_warmup(folder, module, answered, warmup_filters)
     description = {
         "schema": SCHEMA,
         "task": module.task,

@@ -3,6 +3,7 @@
 import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -78,6 +79,14 @@ class TextModule(tf.Module, abc.ABC):
         self.max_length = longest
         self.weights = [weight.value for weight in model.weights]
         self._predict = lambda inputs: self._task.predictions(model, inputs)
+        self._encode = lambda inputs: model.bert(inputs, training=False, return_layers=True)
+        #: Signatures that were asked for besides those of the task, by name. No dict: a `tf.Module` would
+        #: take it for a part of the checkpoint.
+        self.added: Mapping[str, Signature] = MappingProxyType({})
+
+    def encode(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, Any]:
+        """What all layers of the encoder make of a batch; arguments and result as of `kbert.models.Bert`."""
+        return self._encode(inputs)
 
     @property
     def task(self) -> dict[str, Any]:
@@ -110,6 +119,7 @@ class TextModule(tf.Module, abc.ABC):
             "tokenize": Signature(
                 single, self.tokenize, self.tokenize_reference, requests((features.TEXT,), self.max_length)
             ),
+            **self.added,
         }
 
     def signatures(self) -> dict[str, Any]:

@@ -18,14 +18,14 @@ from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import prediction_log_pb2
 
 from kbert.errors import InputError
-from kbert.serving.model_store import ModelStore
+from kbert.serving.loaded_model import LoadedModel
 from kbert.serving.protos import read_inputs
 from kbert.serving.status import ServingError
 
 WARMUP_FILE = Path("assets.extra", "tf_serving_warmup_requests")
 
 
-def run_warmup(model: ModelStore) -> int:
+def run_warmup(model: LoadedModel) -> int:
     """Runs the recorded predict requests of a model, if it has any.
 
     Args:

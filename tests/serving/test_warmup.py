@@ -5,7 +5,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from kbert.errors import InputError
-from kbert.serving.model_store import ModelStore
+from kbert.serving.loaded_model import LoadedModel
 from kbert.serving.warmup import WARMUP_FILE, run_warmup
 
 pytestmark = pytest.mark.serving
@@ -29,7 +29,7 @@ def warm_up(tiny_export, folder, records):
         with tf.io.TFRecordWriter(str(file)) as writer:
             for record in records:
                 writer.write(record)
-    model = ModelStore(folder / "1", "k")
+    model = LoadedModel(folder / "1", "k")
     try:
         return run_warmup(model)
     finally:
@@ -60,6 +60,6 @@ def test_a_record_that_fails_refuses_the_version(tiny_export, tmp_path, records,
 
 
 def test_an_export_without_records_is_fine(tiny_export):
-    model = ModelStore(tiny_export / "1", "k")
+    model = LoadedModel(tiny_export / "1", "k")
     assert run_warmup(model) == 0
     model.close()
