@@ -18,7 +18,10 @@ TEST = [
     *SERVE,
     *CHINESE,
     *PLOTS,
+    "check-jsonschema>=0.30",  # the schema of Compose files
     "hypothesis>=6.100,<7",
+    "kubernetes-validate>=1.31",  # the schemas of Kubernetes' objects
+    "promql-parser>=0.4",  # the grammar of Prometheus' alerts
     # With its own Node.js from PyPI: without the extra, pyright fetches one from elsewhere.
     "pyright[nodejs]>=1.1.400,<2",
     "pytest>=8.4,<10",
@@ -35,7 +38,11 @@ setup(
     # "." said aloud makes an editable install a plain path entry, which type checkers follow too.
     package_dir={"": "."},
     packages=find_packages(include=["kbert", "kbert.*"]),
-    package_data={"kbert": ["py.typed"]},
+    package_data={
+        "kbert": ["py.typed"],
+        "kbert.serving": ["page/*"],
+        "kbert.serving.deployment": ["templates/*"],
+    },
     python_requires=">=3.10,<3.13",
     # tensorflow-text and tensorflow-serving-api are built against one minor version of TensorFlow;
     # tensorflow-text 2.21.0 does not import. Python 3.10 gets Keras 3.12, the last one made for it.

@@ -25,7 +25,8 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("data_dir", None, "Records of build_pretraining_data.py.", required=True)
 flags.DEFINE_string("vocab", None, "Their vocabulary.", required=True)
 flags.DEFINE_list("sizes", "tiny,mini", "Sizes of the encoder; two or more, for the fit of the model.")
-flags.DEFINE_integer("batch_size", 32, "Rows of a step and worker.", lower_bound=1)
+flags.DEFINE_integer("batch_size", 32, "Rows of a batch and worker.", lower_bound=1)
+flags.DEFINE_integer("accumulate", 1, "Batches of a step, between two exchanges.", lower_bound=1)
 flags.DEFINE_integer("row_length", 128, "Pieces of a row.", lower_bound=8)
 flags.DEFINE_integer("steps", 12, "Steps that are timed in each run.", lower_bound=2)
 flags.DEFINE_integer("rounds", 2, "Runs of each candidate.", lower_bound=1)
@@ -34,7 +35,7 @@ flags.DEFINE_integer("core", None, "Core of the process (used by the script itse
 
 SCRIPT = pathlib.Path(__file__).resolve()
 LAUNCHER = SCRIPT.parent.parent / "tf_scripts/launch_local.py"
-WARMUP_STEPS = 3
+WARMUP_STEPS = 2
 
 
 def run(core, size):
@@ -79,6 +80,7 @@ def run(core, size):
             steps_per_epoch=WARMUP_STEPS + FLAGS.steps,
             callbacks=[Clock()],
             steps_per_call=1,
+            accumulate=FLAGS.accumulate,
             counts={"tokens": lambda inputs: tf.reduce_sum(inputs["padding_mask"])},
         )
     timed = ends[WARMUP_STEPS - 1 :]

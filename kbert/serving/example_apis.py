@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kbert.serving.model_store import DEFAULT_SIGNATURE, ModelStore
+from kbert.serving.loaded_model import DEFAULT_SIGNATURE
+from kbert.serving.service import Servable
 from kbert.serving.status import ServingError, invalid
 
 _INPUTS = "inputs"
@@ -35,7 +36,7 @@ class Classes(NamedTuple):
         return self.scores.shape
 
 
-def classify(model: ModelStore, signature: str, examples: Sequence[bytes]) -> Classes:
+def classify(model: Servable, signature: str, examples: Sequence[bytes]) -> Classes:
     """Labels with their scores for each example.
 
     Args:
@@ -71,7 +72,7 @@ def classify(model: ModelStore, signature: str, examples: Sequence[bytes]) -> Cl
     )
 
 
-def regress(model: ModelStore, signature: str, examples: Sequence[bytes]) -> np.ndarray:
+def regress(model: Servable, signature: str, examples: Sequence[bytes]) -> np.ndarray:
     """One number for each example; arguments and errors as of `classify`.
 
     Returns:
@@ -97,7 +98,7 @@ def regress(model: ModelStore, signature: str, examples: Sequence[bytes]) -> np.
     return values.reshape(-1)
 
 
-def _spec(model: ModelStore, signature: str):
+def _spec(model: Servable, signature: str):
     spec = model.signature_defs.get(signature or DEFAULT_SIGNATURE)
     if spec is None:
         raise invalid(f"No signature was found with the name: {signature or DEFAULT_SIGNATURE}")

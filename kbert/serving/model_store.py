@@ -1,79 +1,134 @@
-"""A SavedModel in memory, loaded the way TF Serving loads it, and its signatures to run."""
+"""All models and versions in memory: loads new ones, unloads old ones, finds the one a request means."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import gc
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import tensorflow as tf
-import tensorflow_text  # noqa: F401  registers the tokenizer ops that a text signature contains
+from absl import logging
 
 from kbert.errors import InputError
-from kbert.serving.status import CODES, ServingError, invalid
-from kbert.serving.tensors import TensorSlot, show_shape, type_name
+from kbert.serving.loaded_model import LoadedModel
+from kbert.serving.metrics import Metrics
+from kbert.serving.model_configs import ModelConfig
+from kbert.serving.status import ServingError, invalid
+from kbert.serving.versions import find_latest_version, find_versions, fingerprint
+from kbert.serving.warmup import run_warmup
 
-#: The signature that a request without a name means.
-DEFAULT_SIGNATURE = "serving_default"
+LOADING, AVAILABLE, UNLOADING, END = "LOADING", "AVAILABLE", "UNLOADING", "END"
 
-#: TF Serving's limit for one REST request (`--rest_api_timeout_in_ms`).
-RUN_SECONDS = 30
+
+@dataclass
+class VersionState:
+    """What became of a version, in TF Serving's words.
+
+    Args:
+        state: LOADING, AVAILABLE, UNLOADING or END.
+        code: Canonical code; not OK if it could not be loaded.
+        message: Why not.
+        tried: The content that was loaded, or could not be.
+    """
+
+    state: str
+    code: str = "OK"
+    message: str = ""
+    tried: tuple = ()
 
 
 class ModelStore:
-    """One version of a model in a session of its own, through the TF1 loader.
+    """The served models; safe to use from several threads.
 
-    `tf.saved_model.load` would be simpler, but it runs models on which TF Serving fails; this loader restores
-    variables by name and runs the initializers, as TF Serving's C++ loader does.
+    A new version is loaded and warmed up beside the old one, which is unloaded when the new one answers and
+    its own last request is done. A version that cannot be loaded, because its copy is still under way, say,
+    changes nothing: the old one stays, and the new one is tried again when its files have changed. So does
+    what is loaded when its folder disappears.
 
     Args:
-        path: The folder of the version, which its integer name tells.
-        name: The name clients ask for.
+        configs: What to serve.
+        metrics: Where the times of warm-ups go.
 
     Raises:
-        InputError: The version cannot be loaded.
+        InputError: A model has no version that can be loaded, or a label means one that is not.
     """
 
-    def __init__(self, path: Path, name: str):
-        self.path = path
-        self.name = name
-        self.version = int(path.name)
-        self._session = tf.compat.v1.Session(graph=tf.Graph())
+    def __init__(self, configs: Sequence[ModelConfig], metrics: Metrics):
+        self._metrics = metrics
+        self._poll_lock = threading.Lock()
+        self._lock = threading.Condition()
+        self._configs: dict[str, ModelConfig] = {config.name: config for config in configs}
+        self._labels: dict[str, dict[str, int]] = {config.name: {} for config in configs}
+        self._states: dict[str, dict[int, VersionState]] = {}
+        self._models: dict[str, dict[int, LoadedModel]] = {}
+        self._users: Counter[LoadedModel] = Counter()
         try:
-            with self._session.graph.as_default():
-                loaded = tf.compat.v1.saved_model.loader.load(self._session, ["serve"], str(path))
-        except (tf.errors.OpError, OSError, RuntimeError, ValueError) as error:
-            self._session.close()
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise InputError(
-                f"{path}: cannot be loaded as a SavedModel with the tag 'serve': {reason}"
-            ) from error
-        self.signature_defs = loaded.signature_def
-        self._inputs = {name: _slots(signature.inputs) for name, signature in self.signature_defs.items()}
-        self._outputs = {name: _slots(signature.outputs) for name, signature in self.signature_defs.items()}
-        self._options = tf.compat.v1.RunOptions(timeout_in_ms=RUN_SECONDS * 1000)
+            self.poll()
+            for config in configs:
+                self._require_version(config)
+            self._set_labels(configs)
+        except ServingError as error:
+            self.close()
+            raise InputError(error.message) from error
+        except InputError:
+            self.close()
+            raise
 
-    def close(self) -> None:
-        """Frees the session; no request may follow."""
-        self._session.close()
+    def _require_version(self, config: ModelConfig) -> None:
+        if not self._models.get(config.name):
+            find_latest_version(config.folder)
+            failed = [state.message for state in self._states.get(config.name, {}).values()]
+            wanted = f"none of the versions {list(config.specific)} is there"
+            raise InputError(failed[0] if failed else f"{config.folder}: {wanted}")
 
-    def require(self, name: str, version: int | None = None, label: str | None = None) -> None:
-        """Checks that a request means this model.
+    # ------------------------------------------------------------------------------- for requests
+
+    def names(self) -> list[str]:
+        """Names of the models that are configured."""
+        return sorted(self._configs)
+
+    def labels(self, name: str) -> dict[str, int]:
+        """Label -> version."""
+        return dict(self._labels.get(name, {}))
+
+    @contextlib.contextmanager
+    def using(self, name: str, version: int | None = None, label: str | None = None) -> Iterator[LoadedModel]:
+        """The version that a request means, kept in memory until the request is done.
 
         Args:
             name: The model asked for.
-            version: The version asked for; None for the newest.
-            label: The version label asked for; this server gives none.
+            version: The version asked for; None for the highest that is loaded.
+            label: Or its label.
 
         Raises:
             ServingError: NOT_FOUND or INVALID_ARGUMENT, with TF Serving's message.
         """
-        if label is not None and name == self.name:
-            raise invalid(f"Unrecognized servable version label: {label}")
-        if name != self.name or version not in (None, self.version):
+        with self._lock:
+            model = self._find(name, version, label)
+            self._users[model] += 1
+        try:
+            yield model
+        finally:
+            with self._lock:
+                self._users[model] -= 1
+                self._lock.notify_all()
+
+    def _find(self, name: str, version: int | None, label: str | None) -> LoadedModel:
+        if label is not None:
+            version = self._labels.get(name, {}).get(label)
+            if version is None:
+                raise invalid(f"Unrecognized servable version label: {label}")
+        loaded = self._models.get(name, {})
+        found = loaded.get(max(loaded, default=0) if version is None else version)
+        if found is None:
             asked = f"Latest({name})" if version is None else f"Specific({name}, {version})"
             raise ServingError("NOT_FOUND", f"Servable not found for request: {asked}")
+        return found
 
-    def require_status(self, name: str, version: int | None = None) -> None:
-        """Checks that there is a status to tell, which fails in other words than `require`.
+    def states(self, name: str, version: int | None = None) -> dict[int, VersionState]:
+        """The versions that are or were loaded, the highest first.
 
         Args:
             name: The model asked for.
@@ -82,96 +137,127 @@ class ModelStore:
         Raises:
             ServingError: NOT_FOUND, with TF Serving's message.
         """
-        if name != self.name:
-            asked = "any versions" if version is None else f"version {version}"
-            raise ServingError("NOT_FOUND", f"Could not find {asked} of model {name}")
-        if version not in (None, self.version):
+        with self._lock:
+            known = dict(sorted(self._states.get(name, {}).items(), reverse=True))
+        if not known and version is None:
+            raise ServingError("NOT_FOUND", f"Could not find any versions of model {name}")
+        if version is None:
+            return known
+        if version not in known:
             raise ServingError("NOT_FOUND", f"Could not find version {version} of model {name}")
+        return {version: known[version]}
 
-    def input_types(self, signature: str) -> dict[str, str] | None:
-        """Type names of a signature's inputs by input name; None if there is no such signature."""
-        slots = self._inputs.get(signature)
-        return None if slots is None else {name: slot.type for name, slot in slots.items()}
+    # ------------------------------------------------------------------------------- for changes
 
-    def predict(
-        self, signature: str, inputs: Mapping[str, np.ndarray], output_filter: Sequence[str] = ()
-    ) -> dict[str, np.ndarray]:
-        """Runs a signature; safe to call from several threads.
+    def reload(self, configs: Sequence[ModelConfig]) -> None:
+        """Serves other models, versions or labels from now on; returns when they are loaded.
 
         Args:
-            signature: Name of the signature; empty for the default one.
-            inputs: Arrays by input name; strings are object arrays of bytes.
-            output_filter: Names of the outputs to compute; empty for all.
-
-        Returns:
-            Arrays by output name; strings are object arrays of bytes.
+            configs: All models to serve; those that are not among them are unloaded.
 
         Raises:
-            ServingError: The inputs do not fit the signature, or the graph refused them.
+            ServingError: FAILED_PRECONDITION if a label is given to a version that is not loaded, and then
+                nothing changes; UNKNOWN if a new model has no version that can be loaded.
         """
-        signature = signature or DEFAULT_SIGNATURE
-        if signature not in self._inputs:
-            raise ServingError("FAILED_PRECONDITION", f'Serving signature key "{signature}" not found.')
-        feeds = self._feeds(self._inputs[signature], inputs)
-        fetches = _select(self._outputs[signature], output_filter)
+        with self._poll_lock:
+            labelled = [config for config in configs if config.labels]
+            self._check_labels(labelled)
+            new = {config.name for config in configs} - self._configs.keys()
+            with self._lock:
+                self._configs = {config.name: config for config in configs}
+                self._labels = {config.name: dict(config.labels) for config in configs}
+            self._poll()
+        failed = sorted(name for name in new if not self._models.get(name))
+        if failed:
+            reasons = ", ".join(f"{{{name} {self._failure(name)}}}" for name in failed)
+            raise ServingError("UNKNOWN", f"{len(failed)} model(s) did not become available: {{{reasons}}}")
+
+    def _failure(self, name: str) -> str:
+        states = self._states.get(name, {})
+        return f"due to error: {next(iter(states.values())).message}" if states else "has no version"
+
+    def _set_labels(self, configs: Sequence[ModelConfig]) -> None:
+        self._check_labels(configs)
+        with self._lock:
+            self._labels = {config.name: dict(config.labels) for config in configs}
+
+    def _check_labels(self, configs: Sequence[ModelConfig]) -> None:
+        for config in configs:
+            for version in config.labels.values():
+                if version not in self._models.get(config.name, {}):
+                    asked = f"Request to assign label to version {version} of model {config.name}"
+                    why = "which is not currently available for inference"
+                    raise ServingError("FAILED_PRECONDITION", f"{asked}, {why}")
+
+    def poll(self) -> None:
+        """Looks at the folders once; loads what is new and unloads what is not wanted any more."""
+        with self._poll_lock:
+            self._poll()
+
+    def _poll(self) -> None:
+        for config in tuple(self._configs.values()):
+            there = find_versions(config.folder)
+            wanted = config.wanted(there)
+            for version in wanted:
+                self._load(config.name, version, there[version])
+            loaded = self._models.get(config.name, {})
+            if loaded.keys() & set(wanted):
+                for version in sorted(loaded.keys() - set(wanted)):
+                    self._unload(config.name, version)
+        for name in self._models.keys() - self._configs.keys():
+            for version in sorted(self._models[name]):
+                self._unload(name, version)
+
+    def _load(self, name: str, version: int, path: Path) -> None:
+        states = self._states.setdefault(name, {})
+        state = states.get(version)
+        if state and state.state == AVAILABLE:
+            return
+        content = fingerprint(path)
+        if state and state.code != "OK" and state.tried == content:
+            return
+        with self._lock:
+            states[version] = VersionState(LOADING, tried=content)
         try:
-            results = self._session.run(fetches, feeds, options=self._options)
-        except tf.errors.OpError as error:
-            # The session rewrites messages with Python stack traces; the cause has TensorFlow's own words.
-            original = error.__context__ if isinstance(error.__context__, tf.errors.OpError) else error
-            raise ServingError(CODES[original.error_code], original.message) from error
-        return {name: _as_array(result) for name, result in results.items()}
+            model = self._load_and_warm_up(path, name)
+        except InputError as error:
+            logging.warning("%s; what was served before still is", error)
+            with self._lock:
+                states[version] = VersionState(END, "INTERNAL", str(error), content)
+            return
+        with self._lock:
+            self._models.setdefault(name, {})[version] = model
+            states[version] = VersionState(AVAILABLE, tried=content)
 
-    def _feeds(
-        self, slots: Mapping[str, TensorSlot], inputs: Mapping[str, np.ndarray]
-    ) -> dict[str, np.ndarray]:
-        missing, extra = sorted(slots.keys() - inputs.keys()), sorted(inputs.keys() - slots.keys())
-        if len(slots) != len(inputs):
-            sizes = f"{len(inputs)}!={len(slots)}"
-            names = f"len({{{','.join(sorted(inputs))}}}) != len({{{','.join(sorted(slots))}}})"
-            difference = f"Sent extra: {{{','.join(extra)}}}. Missing but required: {{{','.join(missing)}}}."
-            raise invalid(f"input size does not match signature: {sizes} {names}. {difference}")
-        if extra:
-            expected = f"Inputs expected to be in the set {{{','.join(sorted(slots))}}}."
-            raise invalid(f"input tensor alias not found in signature: {extra[0]}. {expected}")
-        for index, (name, slot) in enumerate(sorted(slots.items())):
-            found = type_name(inputs[name].dtype)
-            if found != slot.type:
-                raise invalid(f"Expects arg[{index}] to be {slot.type} but {found} is provided")
-            if not slot.takes(inputs[name].shape):
-                # A C++ session leaves this to `tf.ensure_shape` in the graph, or crashes: see kbert.export.
-                argument = f"_arg_{slot.tensor.replace(':', '_')}_{index}"
-                shapes = f"{show_shape(inputs[name].shape)} is not compatible with expected shape"
-                raise invalid(f"Shape of tensor {argument} {shapes} {show_shape(slot.shape or ())}.")
-        return {slots[name].tensor: array for name, array in inputs.items()}
+    def _load_and_warm_up(self, path: Path, name: str) -> LoadedModel:
+        model = LoadedModel(path, name)
+        started, status = time.perf_counter(), "OK"
+        try:
+            requests = run_warmup(model)
+        except InputError:
+            status = "INVALID_ARGUMENT"
+            model.close()
+            raise
+        finally:
+            self._metrics.add_warmup_time(str(path), status, time.perf_counter() - started)
+        logging.info("%s: loaded, %d warm-up requests run", path, requests)
+        return model
 
+    def _unload(self, name: str, version: int) -> None:
+        with self._lock:
+            # From here on no request finds it; those that have it already are waited for.
+            model = self._models[name].pop(version)
+            self._states[name][version] = VersionState(UNLOADING)
+            self._lock.wait_for(lambda: self._users[model] == 0)
+            del self._users[model]
+            self._states[name][version] = VersionState(END)
+        model.close()
+        gc.collect()
+        logging.info("%s: unloaded", model.path)
 
-def _select(slots: Mapping[str, TensorSlot], names: Sequence[str]) -> dict[str, str]:
-    seen = set()
-    for name in names:
-        if name not in slots:
-            expected = f"Outputs expected to be in the set {{{','.join(sorted(slots))}}}."
-            raise invalid(f"output tensor alias not found in signature: {name} {expected}")
-        if name in seen:
-            raise invalid(f"duplicate output tensor alias: {name}")
-        seen.add(name)
-    return {name: slots[name].tensor for name in names or slots}
-
-
-def _slots(infos: Mapping) -> dict[str, TensorSlot]:
-    """The tensors of a signature, in plain Python, sorted by name."""
-    slots = {}
-    for name, info in sorted(infos.items()):
-        shape = info.tensor_shape
-        sizes = None if shape.unknown_rank else tuple(None if dim.size < 0 else dim.size for dim in shape.dim)
-        slots[name] = TensorSlot(info.name, _type(info.dtype), sizes)
-    return slots
-
-
-def _type(number: int) -> str:
-    return type_name(np.dtype(tf.as_dtype(number).as_numpy_dtype)) if number else "invalid"
-
-
-def _as_array(result: object) -> np.ndarray:
-    # NumPy's own conversion of bytes would cut trailing NULs.
-    return np.array(result, object) if isinstance(result, bytes) else np.asarray(result)
+    def close(self) -> None:
+        """Frees all models; no request may follow."""
+        for versions in self._models.values():
+            for model in versions.values():
+                model.close()
+        self._models = {}

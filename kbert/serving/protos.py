@@ -13,7 +13,7 @@ from tensorflow.core.framework import tensor_pb2
 from kbert.serving.status import invalid
 from kbert.serving.tensors import type_name
 
-#: A few bytes of protobuf can announce any shape; this bounds what it may fill (elements).
+#: A few bytes of protobuf can announce any shape; this bounds what a request may fill (elements).
 MAX_ELEMENTS = 2**24
 
 _VALUE_FIELDS = {
@@ -44,18 +44,22 @@ def read_inputs(protos: Mapping) -> dict[str, np.ndarray]:
     Raises:
         ServingError: INVALID_ARGUMENT for a proto that is no tensor.
     """
-    return {name: _read(name, proto) for name, proto in protos.items()}
+    arrays, left = {}, MAX_ELEMENTS
+    for name, proto in protos.items():
+        arrays[name] = _read(name, proto, left)
+        left -= arrays[name].size
+    return arrays
 
 
-def _read(name: str, proto) -> np.ndarray:
+def _read(name: str, proto, most: int) -> np.ndarray:
     sizes = [dim.size for dim in proto.tensor_shape.dim]
-    if proto.tensor_shape.unknown_rank or min(sizes, default=0) < 0 or math.prod(sizes) > MAX_ELEMENTS:
+    if proto.tensor_shape.unknown_rank or min(sizes, default=0) < 0 or math.prod(sizes) > most:
         raise invalid(
-            f"Tensor {name} has an unusable shape {sizes}; at most {MAX_ELEMENTS} elements are taken"
+            f"Tensor {name} has an unusable shape {sizes}; at most {MAX_ELEMENTS} elements are taken at once"
         )
     try:
         return tf.make_ndarray(proto)
-    except (TypeError, ValueError, IndexError) as error:
+    except (TypeError, ValueError, LookupError, OverflowError) as error:
         raise invalid(f"Tensor {name} does not hold what its type and shape say: {error}") from error
 
 

@@ -5,6 +5,9 @@
     POST /v1/models/NAME[/versions/N|/labels/L]:regress     a number for each tf.train.Example
     GET  /v1/models/NAME[/versions/N|/labels/L]             is it loaded?
     GET  /v1/models/NAME[/versions/N|/labels/L]/metadata    its signatures
+    GET  /monitoring/prometheus/metrics                     counts and times
+
+and, beyond TF Serving, a page to try the models at / with /models.json, the list of them.
 
 Reference:
     https://www.tensorflow.org/tfx/serving/api_rest and recorded answers of TF Serving.
@@ -22,10 +25,17 @@ from kbert.serving.json_answer import encode_error, encode_outputs, encode_predi
 from kbert.serving.json_examples import decode_examples, encode_classes, encode_values
 from kbert.serving.json_request import decode_predict
 from kbert.serving.json_writer import to_bytes
-from kbert.serving.model_store import DEFAULT_SIGNATURE, ModelStore
+from kbert.serving.loaded_model import DEFAULT_SIGNATURE, LoadedModel
+from kbert.serving.metrics import METRICS_PATH
+from kbert.serving.model_store import AVAILABLE
+from kbert.serving.page import find_page
+from kbert.serving.service import Request, Servable, Service
 from kbert.serving.status import ServingError, invalid
 
 JSON = "application/json"
+#: Where TF Serving's answer has no place for it, a client is told when to come again (seconds).
+RETRY_AFTER = 1
+
 HTTP_STATUS = {
     "CANCELLED": 499,
     "INVALID_ARGUMENT": 400,
@@ -70,11 +80,11 @@ def error_answer(error: ServingError) -> Answer:
     return Answer(HTTP_STATUS.get(error.code, 500), to_bytes(encode_error(error.message)))
 
 
-def answer(model: ModelStore, method: str, path: str, body: bytes, origin: str = "") -> Answer:
+def answer(service: Service, method: str, path: str, body: bytes, origin: str = "") -> Answer:
     """Answers one request.
 
     Args:
-        model: The served model.
+        service: The served models.
         method: HTTP method, upper case.
         path: Path of the URL without the query, bytes that are not UTF-8 as surrogate escapes.
         body: The request's document, decompressed.
@@ -84,7 +94,7 @@ def answer(model: ModelStore, method: str, path: str, body: bytes, origin: str =
         The answer; whatever is wrong with the request is an answer too.
     """
     if not path.lower().startswith("/v1/"):
-        return Answer(404, _NOT_FOUND_PAGE, "text/html")
+        return _beside_the_api(service, method, path)
     if method == "OPTIONS":
         # A browser's question before a cross-origin call; the type is libevent's default.
         allowed = re.search("https?://", origin)
@@ -93,17 +103,46 @@ def answer(model: ModelStore, method: str, path: str, body: bytes, origin: str =
         call = _CALL.fullmatch(path) if method == "POST" else None
         status = _STATUS.fullmatch(path) if method == "GET" else None
         found = call or status
-        version = int(found["version"]) if found and found["version"] else None
+        digits = found["version"] if found else None
+        # No version has 20 digits, and Python refuses to read thousands of them.
+        version = int(digits.lstrip("0")[:20] or "0") if digits else None
         if version is not None and version >= 2**63:
             return Answer(400, b"")
         # The path may be written in any case, the verb may not: so it is with TF Serving.
-        if call and call["verb"] in ("predict", "classify", "regress"):
-            return Answer(200, to_bytes(_call(model, call, version, body)))
+        if call and call["verb"] in _VERBS:
+            with service.request(_name(call), call["verb"], "REST") as request:
+                asked = (_name(call), version, _label(call))
+                return Answer(200, to_bytes(_VERBS[call["verb"]](request, asked, body)))
         if status:
-            return Answer(200, to_bytes(_status(model, status, version)))
+            return Answer(200, to_bytes(_status(service, status, version)))
         raise invalid(f"Malformed request: {method} {path}")
     except ServingError as error:
         return error_answer(error)
+
+
+def _beside_the_api(service: Service, method: str, path: str) -> Answer:
+    if method in ("GET", "HEAD"):
+        if path == METRICS_PATH:
+            return Answer(200, to_bytes(service.metrics.text() + "\n"), "text/plain")
+        if path == "/models.json":
+            return Answer(200, to_bytes(_list(service)))
+        page = find_page(path)
+        if page:
+            return Answer(200, *page)
+    return Answer(404, _NOT_FOUND_PAGE, "text/html")
+
+
+def _list(service: Service) -> str:
+    """The models with their versions and labels, for the page."""
+    models = []
+    for name in service.store.names():
+        try:
+            states = service.store.states(name)
+        except ServingError:
+            states = {}
+        versions = [version for version, state in states.items() if state.state == AVAILABLE]
+        models.append({"name": name, "versions": versions, "labels": service.store.labels(name)})
+    return json.dumps({"models": models}, ensure_ascii=False)
 
 
 def _name(found: re.Match) -> str:
@@ -114,45 +153,59 @@ def _label(found: re.Match) -> str | None:
     return unquote(found["label"], errors="surrogateescape") if found["label"] else None
 
 
-def _call(model: ModelStore, found: re.Match, version: int | None, body: bytes) -> str:
-    if found["verb"] != "predict":
-        examples = decode_examples(body)
-        model.require(_name(found), version, _label(found))
-        if found["verb"] == "classify":
-            return encode_classes(classify(model, examples.signature, examples.examples))
-        return encode_values(regress(model, examples.signature, examples.examples))
+#: Name, version and label of the model that is asked for.
+_Asked = tuple[str, int | None, str | None]
+
+
+def _classify(request: Request, asked: _Asked, body: bytes) -> str:
+    examples = decode_examples(body)
+    return encode_classes(classify(request.open(*asked), examples.signature, examples.examples))
+
+
+def _regress(request: Request, asked: _Asked, body: bytes) -> str:
+    examples = decode_examples(body)
+    return encode_values(regress(request.open(*asked), examples.signature, examples.examples))
+
+
+def _predict(request: Request, asked: _Asked, body: bytes) -> str:
+    opened: list[Servable] = []
 
     def find_inputs(signature: str) -> dict[str, str]:
-        model.require(_name(found), version, _label(found))
+        opened.append(request.open(*asked))
         signature = signature or DEFAULT_SIGNATURE
-        types = model.input_types(signature)
+        types = opened[0].input_types(signature)
         if types is None:
             raise invalid(f'Serving signature name: "{signature}" not found in signature def')
         return types
 
     call = decode_predict(body, find_inputs)
-    outputs = model.predict(call.signature, call.inputs)
+    outputs = opened[0].predict(call.signature, call.inputs)
     return encode_predictions(outputs) if call.rows else encode_outputs(outputs)
 
 
-def _status(model: ModelStore, found: re.Match, version: int | None) -> str:
+_VERBS = {"predict": _predict, "classify": _classify, "regress": _regress}
+
+
+def _status(service: Service, found: re.Match, version: int | None) -> str:
     if not found["name"]:
         raise invalid("Missing model name in request.")
     name = _name(found)
     if found["part"] == "metadata":
-        model.require(name, version, _label(found))
-        return _metadata(model)
+        with service.store.using(name, version, _label(found)) as model:
+            return _metadata(model)
     # A label plays no part here: TF Serving answers for every version.
-    model.require_status(name, version)
-    state = {
-        "version": str(model.version),
-        "state": "AVAILABLE",
-        "status": {"error_code": "OK", "error_message": ""},
-    }
-    return json.dumps({"model_version_status": [state]}, indent=1) + "\n"
+    states = [
+        {
+            "version": str(number),
+            "state": state.state,
+            "status": {"error_code": state.code, "error_message": state.message},
+        }
+        for number, state in service.store.states(name, version).items()
+    ]
+    return json.dumps({"model_version_status": states}, indent=1, ensure_ascii=False) + "\n"
 
 
-def _metadata(model: ModelStore) -> str:
+def _metadata(model: LoadedModel) -> str:
     spec = {"name": model.name, "version": str(model.version), "signature_name": ""}
     signatures = {
         name: json_format.MessageToDict(

@@ -1,52 +1,65 @@
 """The REST API on a socket: HTTP/1.1 with kept-alive connections, one thread per connection."""
 
-import gzip
+import contextlib
 import socket
 import socketserver
-import zlib
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from io import BytesIO
+import threading
+import time
+from http.server import ThreadingHTTPServer
+from typing import Any
 
 from absl import logging
 
 from kbert.errors import InputError
-from kbert.serving.model_store import ModelStore
-from kbert.serving.rest_api import Answer, answer, error_answer
-from kbert.serving.status import ServingError, invalid
+from kbert.serving.certificates import read_certificate
+from kbert.serving.rest_handler import RestHandler
+from kbert.serving.service import Service
 
-#: A connection on which nothing happens for so long is closed.
-IDLE_SECONDS = 60
+#: A request of which the last byte has not come so long after the first is given up.
+READ_SECONDS = 60
+
+#: When the server stops: how long nothing may happen on any connection before the last ones are closed.
+QUIET_SECONDS = 0.3
+
+_FULL_BODY = b'{ "error": "Too many connections; try again later" }'
+_FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\n"
+    b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(_FULL_BODY), _FULL_BODY)
+)
 
 
 class RestServer(ThreadingHTTPServer):
-    """The REST API of one model; `serve_forever` answers until `stop`.
+    """The REST API; `serve_forever` answers until `stop`.
 
     Args:
-        model: The loaded model.
-        host: Address to bind.
-        port: Port to bind; 0 for a free one.
-        max_request_bytes: Larger bodies are answered by 413.
+        service: The served models.
 
     Raises:
-        InputError: The port cannot be bound.
+        InputError: The port cannot be bound, or a certificate cannot be read.
     """
 
     # Threads that are still answering are waited for in `stop`.
     daemon_threads = False
-    request_queue_size = 128
+    request_queue_size = 1024
 
-    def __init__(self, model: ModelStore, host: str, port: int, max_request_bytes: int):
-        self.model = model
-        self.max_request_bytes = max_request_bytes
+    def __init__(self, service: Service):
+        self.service = service
+        options = service.options
+        self.max_request_bytes = options.max_request_bytes
+        self.draining = False
         self._connections: set = set()
+        # Connection -> when the first byte of its request came, until it is answered.
+        self._busy: dict[socket.socket, tuple[float, bool]] = {}
+        self._lock = threading.Lock()
+        certificate = read_certificate(options)
+        self._tls = certificate.context if certificate else None
+        address = f"{options.host}:{options.rest_port}"
         try:
-            super().__init__((host, port), _Handler)
+            super().__init__((options.host, options.rest_port), RestHandler)
         except OSError as error:
             raise InputError(
-                f"{host}:{port}: cannot listen for REST: {error.strerror}; choose another"
+                f"{address}: cannot listen for REST: {error.strerror}; choose another"
             ) from error
-        except OverflowError as error:
-            raise InputError(f"{host}:{port}: a port is a number from 0 to 65535") from error
         self.port = self.server_address[1]
 
     def server_bind(self) -> None:
@@ -54,10 +67,26 @@ class RestServer(ThreadingHTTPServer):
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 
-    def process_request(self, request, client_address) -> None:
-        """Remembers the connection and hands it to a new thread."""
+    def get_request(self):
+        """Takes a connection; the handshake of TLS is left to its thread, which has a time limit."""
+        connection, address = super().get_request()
+        if self._tls:
+            connection = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return connection, address
+
+    def process_request(self, request: Any, client_address) -> None:
+        """Remembers the connection and hands it to a new thread, if there are not too many."""
+        if len(self._connections) >= self.service.options.max_connections:
+            self._refuse(request)
+            return
         self._connections.add(request)
         super().process_request(request, client_address)
+
+    def _refuse(self, connection: socket.socket) -> None:
+        if not self._tls:
+            connection.settimeout(1)
+            connection.sendall(_FULL)
+        self.shutdown_request(connection)
 
     def shutdown_request(self, request) -> None:
         """Closes a connection."""
@@ -68,125 +97,56 @@ class RestServer(ThreadingHTTPServer):
         """Logs what went wrong with one connection, such as a client that left."""
         logging.debug("connection of %s failed", client_address, exc_info=True)
 
-    def stop(self) -> None:
-        """Stops listening, lets running requests finish and closes all connections."""
+    def mark(self, connection: socket.socket, busy: bool, reading: bool = False) -> None:
+        """Notes that a request has begun, that it has been read, or that it has been answered."""
+        with self._lock:
+            if busy:
+                self._busy[connection] = (time.monotonic(), reading)
+            else:
+                self._busy.pop(connection, None)
+
+    def service_actions(self) -> None:
+        """Ends requests that come too slowly; called by `serve_forever` several times a second."""
+        limit = time.monotonic() - READ_SECONDS
+        with self._lock:
+            slow = [each for each, (since, reading) in self._busy.items() if reading and since < limit]
+        for connection in slow:
+            _shut(connection, socket.SHUT_RDWR)
+
+    def stop(self, grace_seconds: float) -> None:
+        """Answers what has been sent, then closes; every answer from now on closes its connection.
+
+        Args:
+            grace_seconds: How long requests may still take.
+        """
+        self.draining = True
         self.shutdown()
+        self._accept_the_rest()
+        end = time.monotonic() + grace_seconds
+        quiet_since = time.monotonic()
+        while time.monotonic() < min(end, quiet_since + QUIET_SECONDS):
+            if self._busy:
+                quiet_since = time.monotonic()
+            time.sleep(0.02)
         for connection in tuple(self._connections):
             # Nothing more is read, but an answer that is being computed can still be sent.
-            try:
-                connection.shutdown(socket.SHUT_RD)
-            except OSError:
-                logging.debug("connection was closed by its client")
+            _shut(connection, socket.SHUT_RD)
         self.server_close()
 
+    def _accept_the_rest(self) -> None:
+        """Takes the connections that wait in the system's queue, which closing would reset."""
+        self.socket.setblocking(False)
+        with contextlib.suppress(OSError):
+            while True:
+                connection, address = self.get_request()
+                connection.setblocking(True)
+                self.process_request(connection, address)
+        self.socket.close()
 
-class _BadBody(Exception):
-    """A body that cannot be read; what follows on the connection cannot be trusted."""
 
-    def __init__(self, answer: Answer):
-        super().__init__()
-        self.answer = answer
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    timeout = IDLE_SECONDS
-    disable_nagle_algorithm = True
-    wbufsize = -1  # one packet for headers and body
-    server: RestServer
-
-    def _handle(self) -> None:
-        try:
-            body = self._read_body()
-            path = self.path.partition("?")[0].encode("latin-1").decode("utf-8", "surrogateescape")
-            reply = answer(self.server.model, self.command, path, body, self.headers.get("Origin", ""))
-        except _BadBody as bad:
-            self.close_connection = True
-            reply = bad.answer
-        except (OSError, EOFError):
-            raise
-        except Exception:
-            # A defect of ours must not cost a client its connection, nor us the trace.
-            logging.exception("%s %s failed", self.command, self.path)
-            reply = error_answer(ServingError("INTERNAL", "Internal error; the server's log has the details"))
-        self._send(reply)
-
-    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_OPTIONS = do_PATCH = _handle
-
-    def _send(self, reply: Answer) -> None:
-        self.send_response(reply.status)
-        self.send_header("Content-Type", reply.content_type)
-        self.send_header("Content-Length", str(len(reply.body)))
-        if self.close_connection:
-            self.send_header("Connection", "close")
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(reply.body)
-        self.wfile.flush()
-
-    def _read_body(self) -> bytes:
-        if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
-            body = self._read_chunks()
-        else:
-            length = self.headers.get("Content-Length", "0").strip()
-            if not (length.isascii() and length.isdigit()):
-                raise _BadBody(error_answer(invalid(f"Content-Length is not a number: {length}")))
-            self._check_size(int(length[:20]))
-            body = self._read(int(length))
-        return self._gunzip(body) if self.headers.get("Content-Encoding", "").lower() == "gzip" else body
-
-    def _read(self, size: int) -> bytes:
-        data = self.rfile.read(size)
-        if len(data) < size:
-            raise EOFError("the client left in the middle of its request")
-        return data
-
-    def _read_chunks(self) -> bytes:
-        chunks, total = [], 0
-        while True:
-            line = self.rfile.readline(100).partition(b";")[0].strip()
-            try:
-                size = int(line, 16)
-            except ValueError:
-                raise _BadBody(error_answer(invalid("Chunked body with a malformed chunk size"))) from None
-            total += size
-            self._check_size(total)
-            if size <= 0:
-                break
-            chunks.append(self._read(size))
-            self.rfile.readline(3)
-        while self.rfile.readline(8192).strip():
-            pass  # trailing headers
-        return b"".join(chunks)
-
-    def _gunzip(self, body: bytes) -> bytes:
-        limit = self.server.max_request_bytes
-        try:
-            with gzip.open(BytesIO(body)) as unpacked:
-                data = unpacked.read(limit + 1)
-        except (OSError, EOFError, zlib.error) as error:
-            raise _BadBody(error_answer(invalid(f"Cannot decompress the gzip body: {error}"))) from error
-        self._check_size(len(data))
-        return data
-
-    def _check_size(self, size: int) -> None:
-        limit = self.server.max_request_bytes
-        if size > limit:
-            self._discard()
-            problem = error_answer(
-                ServingError("INVALID_ARGUMENT", f"Request body is larger than {limit} bytes")
-            )
-            raise _BadBody(Answer(413, problem.body))
-
-    def _discard(self) -> None:
-        """Reads on for a moment: closing with unread data would destroy the answer on its way."""
-        self.connection.settimeout(1)
-        try:
-            for _ in range(64):
-                if not self.rfile.read1(2**20):
-                    break
-        except OSError:
-            logging.debug("nothing more to discard")
-
-    def log_message(self, format: str, *args) -> None:
-        logging.debug("%s " + format, self.client_address, *args)
+def _shut(connection: socket.socket, how: int) -> None:
+    try:
+        # Not the method of a TLS socket, which would say good-bye to a peer that does not listen.
+        socket.socket.shutdown(connection, how)
+    except OSError:
+        logging.debug("connection was closed by its client")

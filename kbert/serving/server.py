@@ -1,32 +1,35 @@
-"""A local stand-in for TF Serving: one exported model behind REST and gRPC."""
+"""A local stand-in for TF Serving: exported models behind REST and gRPC."""
 
+import dataclasses
 import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import logging
 
 from kbert.errors import InputError
+from kbert.serving.options import ServerOptions
 from kbert.serving.versions import find_latest_version
 
-#: TF Serving knows no limit; a development server should survive a wrong file.
-MAX_REQUEST_BYTES = 64 * 2**20
-
-#: How long running requests may take to finish when the server stops.
-GRACE_SECONDS = 5
+if TYPE_CHECKING:
+    from kbert.serving.model_configs import ModelConfig
 
 
 class LocalServer:
-    """The embedded server: loads and warms up a model, then answers as TF Serving would.
+    """The embedded server: loads and warms up models, then answers as TF Serving would.
 
     Args:
-        folder: Contains one subfolder per version, as `export` writes them.
-        name: The model's name in requests.
-        host: Address to bind.
-        rest_port: Port of the REST API; 0 for a free one.
-        grpc_port: Port of gRPC; 0 for a free one.
+        models: Folder of versions, as `export` writes them, with `name`; or several `ModelConfig`s.
+        name: The model's name in requests, for a folder.
+        labels: Names of its versions, for a folder: label -> version. Then all versions are loaded, else
+            the newest.
+        options: Addresses, limits and certificates.
+        settings: Single options instead, by name.
 
     Raises:
-        InputError: The model cannot be loaded, a port cannot be bound, or gRPC is not installed.
+        InputError: A model cannot be loaded, a port cannot be bound, or gRPC is not installed.
+        OSError: A file of a certificate cannot be read.
 
     Example:
         >>> with LocalServer("saved_models/quickstart", "quickstart") as server:  # doctest: +SKIP
@@ -35,51 +38,75 @@ class LocalServer:
 
     def __init__(
         self,
-        folder: str | Path,
-        name: str,
+        models: "str | Path | Sequence[ModelConfig]",
+        name: str = "model",
         *,
-        host: str = "127.0.0.1",
-        rest_port: int = 8501,
-        grpc_port: int = 8500,
+        labels: Mapping[str, int] | None = None,
+        options: ServerOptions | None = None,
+        **settings,
     ):
-        version = find_latest_version(folder)
-        # TensorFlow takes seconds to import; a wrong folder should not have to wait for it.
+        self._options = dataclasses.replace(options or ServerOptions(), **settings)
+        if isinstance(models, str | Path):
+            # TensorFlow takes seconds to import; a wrong folder should not have to wait for it.
+            find_latest_version(models)
         try:
-            from kbert.serving.grpc_service import GrpcServer
+            from kbert.serving.grpc_server import GrpcServer
+            from kbert.serving.metrics import Metrics
+            from kbert.serving.model_configs import ModelConfig
             from kbert.serving.model_store import ModelStore
             from kbert.serving.rest_server import RestServer
-            from kbert.serving.warmup import run_warmup
+            from kbert.serving.service import Service
         except ImportError as error:
             raise InputError(f"{error}; the local server needs: pip install kbert[serve]") from error
-        self.model = ModelStore(version, name)
+        if isinstance(models, str | Path):
+            models = [ModelConfig(name, Path(models), latest=0 if labels else 1, labels=labels or {})]
+        metrics = Metrics()
+        self.store = ModelStore(models, metrics)
+        service = Service(self.store, metrics, self._options)
         try:
-            requests = run_warmup(self.model)
-            logging.info("%s: loaded, %d warm-up requests run", self.model.path, requests)
-            self._rest = RestServer(self.model, host, rest_port, MAX_REQUEST_BYTES)
+            self._rest = RestServer(service)
             try:
-                self._grpc = GrpcServer(self.model, host, grpc_port, MAX_REQUEST_BYTES)
-            except InputError:
+                self._grpc = GrpcServer(service)
+            except (InputError, OSError):
                 self._rest.server_close()
                 raise
-        except InputError:
-            self.model.close()
+        except (InputError, OSError):
+            self.store.close()
             raise
-        self.rest_url = f"http://{host}:{self._rest.port}"
+        host, scheme = self._options.host, "https" if self._options.ssl_cert else "http"
+        self.rest_url = f"{scheme}://{host}:{self._rest.port}"
         self.grpc_address = f"{host}:{self._grpc.port}"
-        self._thread = threading.Thread(target=self._rest.serve_forever, args=(0.05,), name="rest")
+        self._stopping = threading.Event()
+        self._threads = [threading.Thread(target=self._rest.serve_forever, args=(0.05,), name="rest")]
+        if self._options.poll_seconds:
+            self._threads.append(threading.Thread(target=self._poll, name="versions", daemon=True))
 
     def start(self) -> "LocalServer":
         """Begins to answer, in threads of its own."""
         self._grpc.start()
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def stop(self) -> None:
-        """Lets running requests finish, then closes ports and model."""
-        self._grpc.stop(GRACE_SECONDS)
-        self._rest.stop()
-        self._thread.join()
-        self.model.close()
+        """Answers what has been accepted, then closes ports and models."""
+        self._stopping.set()
+        grace = self._options.grace_seconds
+        rest = threading.Thread(target=self._rest.stop, args=(grace,), name="stop")
+        rest.start()
+        self._grpc.stop(grace)
+        rest.join()
+        for thread in self._threads:
+            thread.join()
+        self.store.close()
+
+    def _poll(self) -> None:
+        while not self._stopping.wait(self._options.poll_seconds):
+            try:
+                self.store.poll()
+            except Exception:
+                # Whatever is wrong with a folder must not end the search for new versions.
+                logging.exception("looking for new versions failed")
 
     def __enter__(self) -> "LocalServer":
         return self.start()

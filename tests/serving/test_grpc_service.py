@@ -1,4 +1,5 @@
 import re
+import shutil
 
 import grpc
 import numpy as np
@@ -11,6 +12,7 @@ from tensorflow_serving.apis import (
     get_model_status_pb2,
     inference_pb2,
     input_pb2,
+    model_management_pb2,
     model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
@@ -19,6 +21,7 @@ from tensorflow_serving.apis import (
 
 from kbert.serving.client import Client
 from kbert.serving.grpc_client import GrpcClient
+from kbert.serving.server import LocalServer
 
 pytestmark = pytest.mark.serving
 
@@ -253,3 +256,57 @@ def test_health(channel, service):
     stub = health_pb2_grpc.HealthStub(channel)
     answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=30)
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def reload_request(*models):
+    call = model_management_pb2.ReloadConfigRequest()
+    for name, folder, versions, labels in models:
+        config = call.config.model_config_list.config.add(
+            name=name, base_path=str(folder), model_platform="tensorflow"
+        )
+        config.model_version_policy.specific.versions.extend(versions)
+        config.version_labels.update(labels)
+    return call
+
+
+def test_reload_moves_a_label_and_adds_a_model(tiny_export, tmp_path):
+    for version in ("1", "2"):
+        shutil.copytree(tiny_export / "1", tmp_path / "k" / version)
+    with (
+        LocalServer(tmp_path / "k", "k", labels={"stable": 1}, rest_port=0, grpc_port=0) as server,
+        grpc.insecure_channel(server.grpc_address) as channel,
+    ):
+        manage = model_service_pb2_grpc.ModelServiceStub(channel).HandleReloadConfigRequest
+        predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
+
+        def version_of(label, name="k"):
+            return predict(request(name, label=label, text=["a"]), timeout=30).model_spec.version.value
+
+        assert version_of("stable") == 1
+        answer = manage(reload_request(("k", tmp_path / "k", [1, 2], {"stable": 2, "old": 1})), timeout=60)
+        assert answer.status.error_code == 0
+        assert (version_of("stable"), version_of("old")) == (2, 1)
+
+        wrong = reload_request(("k", tmp_path / "k", [1, 2], {"stable": 3}))
+        code, message = refusal(manage, wrong)
+        assert code == "FAILED_PRECONDITION" and "not currently available for inference" in message
+        wrong = reload_request(("k", tmp_path / "k", [1], {}), ("k", tmp_path / "k", [1], {}))
+        assert "multiple times" in refusal(manage, wrong)[1]
+        assert version_of("stable") == 2
+
+        both = reload_request(("k", tmp_path / "k", [2], {}), ("more", tiny_export, [1], {"x": 1}))
+        assert refusal(manage, both)[0] == "FAILED_PRECONDITION"  # a label on what is not loaded yet
+        both = reload_request(("k", tmp_path / "k", [2], {}), ("more", tiny_export, [1], {}))
+        manage(both, timeout=60)
+        assert predict(request("more", text=["a"]), timeout=30).model_spec.version.value == 1
+        assert refusal(predict, request("k", version=1, text=["a"]))[0] == "NOT_FOUND"
+
+
+def test_reload_without_a_list_is_refused(channel):
+    manage = model_service_pb2_grpc.ModelServiceStub(channel).HandleReloadConfigRequest
+    code, message = refusal(manage, model_management_pb2.ReloadConfigRequest())
+    assert (code, message) == (
+        "INVALID_ARGUMENT",
+        "ServerModelConfig type not supported by HandleReloadConfigRequest. "
+        "Only ModelConfigList is currently supported",
+    )

@@ -8,7 +8,6 @@ import socket
 
 import pytest
 
-from kbert.serving import server as server_module
 from kbert.serving.server import LocalServer
 
 pytestmark = pytest.mark.serving
@@ -91,9 +90,8 @@ def test_broken_gzip_and_broken_lengths(connection):
         assert ask(connection, headers={"Content-Length": length})[0] == 400
 
 
-def test_bodies_over_the_limit_are_answered_and_not_stored(tiny_export, monkeypatch):
-    monkeypatch.setattr(server_module, "MAX_REQUEST_BYTES", 10_000)
-    with LocalServer(tiny_export, "k", rest_port=0, grpc_port=0) as small:
+def test_bodies_over_the_limit_are_answered_and_not_stored(tiny_export):
+    with LocalServer(tiny_export, "k", rest_port=0, grpc_port=0, max_request_mb=10_000 / 2**20) as small:
         bomb = gzip.compress(b" " * 1_000_000)
         chunks = iter([b" " * 9_000] * 3)
         for body, headers in (

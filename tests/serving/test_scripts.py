@@ -78,10 +78,21 @@ def test_a_folder_without_versions(tmp_path):
     assert "no version" in refused(run("serve.py", f"--model={tmp_path}"))
 
 
+def test_a_configuration_file_and_labels_that_make_no_sense(tmp_path, tiny_export):
+    (tmp_path / "models.config").write_text("model_config_list { config { nane: 'k' } }")
+    line = refused(run("serve.py", f"--model_config_file={tmp_path / 'models.config'}"))
+    assert "models.config" in line and "nane" in line
+    finished = run("serve.py", f"--model={tiny_export}", "--labels=stable:7", "--rest_port=0")
+    assert finished.returncode == 2
+    assert "assign label to version 7 of model k" in finished.stderr.splitlines()[-1]
+
+
 def test_wrong_flags_are_refused_without_loading_tensorflow():
     assert "--text" in refused(run("query_server.py", "--model=k"))
     assert "--model" in refused(run("serve.py"))
+    assert "one of them" in refused(run("serve.py", "--model=x", "--model_config_file=y"))
     assert "rest_port" in refused(run("serve.py", "--model=x", "--rest_port=65536"))
+    assert "'stable' is no label:version" in refused(run("serve.py", "--model=x", "--labels=stable"))
 
 
 def test_the_client_needs_no_tensorflow():
