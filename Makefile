@@ -19,6 +19,9 @@ WILL_DO := import ensurepip, sys; sys.exit(not (3, 10) <= sys.version_info[:2] <
 # More arguments for pytest, such as TESTFLAGS="-m ''" (the slow tests too) or TESTFLAGS="tests/text -x".
 TESTFLAGS ?=
 
+# Test files are shared out to this many processes; 0 runs them in pytest's own, as a debugger needs it.
+PROCESSES ?= 2
+
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test venv lint format typecheck clean
 
@@ -26,7 +29,7 @@ quickstart: $(VENV)/.serve  ## train, export and serve a tiny BERT on the data i
 	@$(BIN)/python tf_scripts/quickstart.py
 
 test: $(VENV)/.test  ## run the tests, without the slow ones
-	@$(BIN)/python -m pytest $(TESTFLAGS)
+	@$(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=loadfile $(TESTFLAGS)
 
 venv: $(VENV)/.test  ## only make .venv, with everything the tests need
 	@echo "$(BIN)/python runs everything"
