@@ -42,12 +42,12 @@ class ServerProcess:
 
 
 @contextlib.contextmanager
-def server_process(model: Path, folder: Path, *flags: str) -> Iterator[ServerProcess]:
-    """Serves the versions in `model`; the log is written into `folder`."""
+def server_process(model: Path | None, folder: Path, *flags: str) -> Iterator[ServerProcess]:
+    """Serves the versions in `model`, or what `flags` name; the log is written into `folder`."""
     if not os.path.isdir("/proc/self"):
         pytest.skip("memory is read from /proc, which this system does not have")
     log = folder / "log"
-    command = [sys.executable, str(ROOT / "tf_scripts/serve.py"), f"--model={model}"]
+    command = [sys.executable, str(ROOT / "tf_scripts/serve.py"), *([f"--model={model}"] if model else [])]
     with open(log, "wb") as file:
         process = subprocess.Popen(
             [*command, "--rest_port=0", "--grpc_port=0", *flags],
