@@ -40,6 +40,7 @@ def test_it_learns_and_answers(run):
     assert len(done.history) == 12 and done.history[-1]["loss"] < done.history[0]["loss"]
 
 
+@pytest.mark.slow
 def test_the_best_epoch_is_kept_and_not_the_last(run, monkeypatch, tmp_path):
     """The measure says that the second epoch was the best."""
     scores = iter([0.5, 0.9, 0.2, 0.2])
@@ -55,6 +56,7 @@ def test_the_best_epoch_is_kept_and_not_the_last(run, monkeypatch, tmp_path):
     assert not all(np.array_equal(weight, other) for weight, other in pairs)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_bit_for_bit(run, monkeypatch):
     whole = run("whole", epochs=3)
 

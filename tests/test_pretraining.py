@@ -90,6 +90,7 @@ def test_a_run_learns_measures_and_goes_on_where_it_stopped(folder, tiny_vocab, 
     assert len((tmp_path / "parts" / "metrics.jsonl").read_text().splitlines()) == 6
 
 
+@pytest.mark.slow
 def test_the_second_phase_takes_the_longer_records(folder, tiny_vocab, config, tmp_path):
     settings = RecordSettings(vocab=str(tiny_vocab), max_length=40, shards=1)
     write_records([tmp_path / "corpus.txt"], tmp_path / "long", settings)
@@ -136,6 +137,7 @@ def test_records_of_another_task_are_refused(folder, corpus, tiny_vocab, config,
             )
 
 
+@pytest.mark.slow
 def test_a_run_does_not_go_on_with_other_records(folder, corpus, tiny_vocab, config, tmp_path):
     """They may have moved; here the same path holds records of another seed."""
     vocab = Vocab.read(tiny_vocab)

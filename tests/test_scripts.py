@@ -57,6 +57,7 @@ def test_help_names_every_flag_with_its_meaning(script):
     assert f"{script}:" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_model_folder_holds_what_the_next_stage_needs(work):
     for name in ("pretrained", "model"):
         files = {path.name for path in (work / name).iterdir()}
@@ -71,6 +72,7 @@ def test_a_model_folder_holds_what_the_next_stage_needs(work):
     assert task["labels"] == ["food", "health", "money", "sport", "technology", "travel"]
 
 
+@pytest.mark.slow
 def test_evaluation_repeats_the_figure_of_the_run(work):
     done = succeed("evaluate.py", f"--model_dir={work}/model", f"--data={DATA}/sentences.dev.tsv",
                    f"--output_dir={work}/dev")  # fmt: skip
@@ -82,6 +84,7 @@ def test_evaluation_repeats_the_figure_of_the_run(work):
     assert len(rows) == 144 and right / 144 == pytest.approx(metrics["accuracy"])
 
 
+@pytest.mark.slow
 def test_pretraining_continues_from_a_checkpoint_with_its_heads(work):
     succeed("pretrain.py", f"--data_dir={work}/records", f"--vocab={work}/vocab.txt", "--steps=1",
             f"--init={work}/pretrained", "--batch_size=8", "--learning_rate=0",
@@ -144,6 +147,7 @@ WRONG = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_input_is_one_line_exit_code_2_and_leaves_nothing(case, work, tmp_path):
     import re

@@ -135,6 +135,7 @@ def run_script(**flags):
     )
 
 
+@pytest.mark.slow
 def test_the_script_converts(source, tmp_path, assert_same_weights):
     result = run_script(input=source, output=tmp_path / "out", to="huggingface")
     assert result.returncode == 0, result.stderr

@@ -180,6 +180,7 @@ def test_real_questions(make, shared):
     assert_is_the_tasks(make(null_threshold=0.0, stride=15, **known), list(questions), list(contexts))
 
 
+@pytest.mark.slow
 @pytest.mark.serving
 @pytest.mark.parametrize("threshold", [None, 0.0])
 def test_it_passes_the_self_test(make, threshold, tmp_path):

@@ -173,6 +173,7 @@ def test_viewer_reads_no_more_than_the_model(make):
     assert AttentionViewer(make(max_length=24)).max_pieces == 24
 
 
+@pytest.mark.slow
 @pytest.mark.serving
 def test_script_adds_it_when_asked_and_it_passes_the_self_test(model, tokenizer, tmp_path):
     tokenizer.vocab.write(tmp_path / "vocab.txt")

@@ -26,6 +26,7 @@ def run(*flags, script="export_model.py"):
     )
 
 
+@pytest.mark.slow
 def test_script_exports_a_model_folder(make_model, tokenizer, tmp_path):
     tokenizer.vocab.write(tmp_path / "vocab.txt")
     task = {
@@ -58,6 +59,7 @@ def test_script_refuses_what_is_no_model(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_an_export_is_verified_anywhere_and_a_changed_one_is_found_out(make_module, tmp_path):
     version = export(make_module(), tmp_path / "served")
     moved = shutil.copytree(version, tmp_path / "elsewhere")

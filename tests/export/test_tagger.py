@@ -124,6 +124,7 @@ def test_answers_are_the_tasks(make, crf, scheme, long_text, stride):
     assert any(0.0 in row["scores"] for row in rows)  # a word without an answer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "seed"), [("BIO", 2), ("BIOES", 3)])
 def test_short_windows_cut_words_and_texts_anywhere(make, seed, scheme):
     module = make(scheme, max_length=5 + seed, stride=2)
@@ -131,6 +132,7 @@ def test_short_windows_cut_words_and_texts_anywhere(make, seed, scheme):
     assert {row["truncated"] for row in rows} == {False, True}
 
 
+@pytest.mark.slow
 def test_entities_are_mended_over_words_that_share_a_piece_or_have_none(make):
     """A piece of a vocabulary with digits and symbols answers for several words."""
     texts = [b"is\xe2\x82\xacit \x01 the 5\xe2\x82\xac6 \xe2\x80\x8b film", "zz€zz€zz€ € \x02 ².²".encode()]
@@ -143,6 +145,7 @@ def test_entities_are_mended_over_words_that_share_a_piece_or_have_none(make):
     assert {tag != "O" for _, tag in spans} == {False, True}  # inside of an entity and outside
 
 
+@pytest.mark.slow
 def test_cased_and_unusual_vocabularies(make, tokenizer):
     module = make(tokenizer=WordPieceTokenizer(tokenizer.vocab, lowercase=False), crf=True)
     assert_is_the_tasks(module, [*TEXTS, *random_texts(6)])
@@ -186,6 +189,7 @@ def test_every_character_is_what_it_is_to_the_reader():
     assert [word.decode() for word in words.strings.numpy()] == strings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crf", [False, True])
 def test_what_is_beyond_all_windows_is_not_listed(make, crf):
     module = make(stride=11, crf=crf)
@@ -248,6 +252,7 @@ def test_tags_that_do_not_fit_the_model_are_refused(make):
         TextTagger(task, model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("crf", "scheme"), [(True, "BIO")])
 def test_real_sentences(make, shared, crf, scheme):
     path = shared / "data" / "conll2003" / "dev.txt"
@@ -258,6 +263,7 @@ def test_real_sentences(make, shared, crf, scheme):
     assert_is_the_tasks(make(scheme, crf, **known), [row.text.encode() for row in read_conll(path)[:200]])
 
 
+@pytest.mark.slow
 @pytest.mark.serving
 @pytest.mark.parametrize(
     ("crf", "scheme", "long_text"),

@@ -119,6 +119,7 @@ def test_a_batch_of_none_has_empty_answers(make, name):
         assert {value.shape[0] for value in outputs.values()} == {0}, signature
 
 
+@pytest.mark.slow
 @pytest.mark.serving
 @pytest.mark.parametrize("name", ["multi_label", "regression", "embedding", "multiple_choice"])
 def test_every_task_passes_the_self_test(make, name, tmp_path):

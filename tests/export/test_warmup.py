@@ -26,6 +26,7 @@ def test_no_more_requests_than_a_server_should_run(make_module, monkeypatch):
     assert len(inputs_of_all_widths(make_module())) == 1
 
 
+@pytest.mark.slow
 def test_filters_are_recorded_and_wrong_ones_leave_nothing(make_module, tmp_path):
     module = make_module()
     with pytest.raises(InputError, match="no output 'scores'; it has label, label_id, num_tokens"):

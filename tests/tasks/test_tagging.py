@@ -305,6 +305,7 @@ def tiny_run(tiny_vocab, tiny_config, tmp_path):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"crf": True, "scheme": "BIOES"}])
 def test_from_spans_to_spans(tiny_run, options):
     folder, done = tiny_run(**options)

@@ -111,6 +111,7 @@ def shown(folder, obeyed=True):
     return steps
 
 
+@pytest.mark.slow
 def test_the_curves_of_a_run_that_goes_on_have_no_step_twice(tmp_path):
     """Stopped before the first checkpoint, and then three steps after it."""
 

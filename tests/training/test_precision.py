@@ -31,6 +31,7 @@ def run(precision, **options):
     return moved(small_run.run(dtype=dtype_policy(precision), **OPTIONS, **options)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", list(EPSILON))
 def test_replicas_and_micro_batches_take_the_steps_of_one_device(precision):
     exact, one = run("float32", batch_size=16), run(precision, batch_size=16)
