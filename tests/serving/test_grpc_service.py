@@ -20,7 +20,6 @@ from tensorflow_serving.apis import (
 )
 
 from kbert.serving.client import Client
-from kbert.serving.grpc_client import GrpcClient
 from kbert.serving.server import LocalServer
 
 pytestmark = pytest.mark.serving
@@ -68,7 +67,7 @@ def test_predict_fills_the_typed_fields_as_tf_serving_does(prediction):
 
 def test_grpc_and_rest_give_the_same_numbers(server):
     texts = ["a nice day", "", "ünï 😀", "x" * 200]
-    over_grpc = GrpcClient(server.grpc_address, "k").predict(texts)
+    over_grpc = Client(f"grpc://{server.grpc_address}", "k").predict(texts)
     over_rest = Client(server.rest_url, "k").predict(texts)
     assert len(over_grpc) == 4
     for one, other in zip(over_grpc, over_rest, strict=True):

@@ -4,7 +4,6 @@ import pytest
 
 from kbert.errors import InputError
 from kbert.serving.client import Client
-from kbert.serving.grpc_client import GrpcClient
 from kbert.serving.server import LocalServer
 
 pytestmark = pytest.mark.serving
@@ -15,7 +14,7 @@ def test_sixteen_clients_at_once_get_their_own_answers(server):
         if number % 2:
             client = Client(server.rest_url, "k")
         else:
-            client = GrpcClient(server.grpc_address, "k")
+            client = Client(f"grpc://{server.grpc_address}", "k")
         texts = ["x" * number, "y" * (number + 1)]
         return [client.predict(texts) for _ in range(10)]
 
@@ -44,4 +43,4 @@ def test_stopping_closes_both_ports(tiny_export):
     with pytest.raises(InputError, match="no answer"):
         client.predict(["a"])
     with pytest.raises(InputError, match="UNAVAILABLE"):
-        GrpcClient(short.grpc_address, "k", timeout_seconds=5).predict(["a"])
+        Client(f"grpc://{short.grpc_address}", "k", timeout_seconds=5).predict(["a"])
