@@ -65,7 +65,7 @@ setup(
         "serve": SERVE,
         "test": TEST,
         "beam": ["apache-beam>=2.77,<3", "google-crc32c>=1.5,<2"],
-        "bench": ["onnxruntime>=1.20", "tokenizers>=0.21", "torch>=2.6", "transformers>=4.50"],
+        "bench": ["onnx>=1.17", "onnxruntime>=1.20", "tokenizers>=0.21", "torch>=2.6", "transformers>=4.50"],
         "chinese": CHINESE,
         "hub": ["huggingface-hub>=0.26"],
         "plots": PLOTS,
