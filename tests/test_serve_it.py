@@ -45,9 +45,7 @@ def test_every_command_does_what_the_page_says(shell):
     for block in re.findall(r"^```bash\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE):
         for line in block.splitlines():
             said.append(shell.command(line))
-    exported, verified, _, answer, over_rest, over_grpc, refused, again, states, stable, metrics, written = (
-        said
-    )
+    exported, verified, _, answer, *typed, refused, again, states, stable, metrics, written = said
     assert exported.strip().endswith("saved_models/quickstart/1")
     assert again.strip().endswith("saved_models/quickstart/2")
     assert json.loads(verified)["ok"] and json.loads(verified)["checks"] == 8

@@ -203,9 +203,9 @@ class TrainSteps:
         gradients = [tf.zeros(v.shape, v.dtype) for v in self._variables]
         sums = tf.zeros([len(self.names) + len(self.counts), 2])
         unused = set()  # Known once the body of the loop was traced.
-        # A function that is not inlined: Grappler turns sums of three into operations on a temporary variable,
-        # and in a loop inside a loop leaks it, so that the second call fails with AlreadyExistsError. A new
-        # one for each trace, as each replica has its own variables.
+        # A function that is not inlined: Grappler turns sums into operations on a temporary variable, and in
+        # a loop inside a loop leaks it, so that the second call fails with AlreadyExistsError. A new one for
+        # each trace, as each replica has its own variables.
         gradients_of = tf.function(
             self._gradients_of, autograph=False, experimental_attributes={"_noinline": True}
         )
