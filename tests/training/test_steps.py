@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kbert.training import fit, strategy_for
+from kbert.config import BertConfig
+from kbert.models import BertMaskedLM, MaskedLMObjective
+from kbert.training import AdamW, fit, strategy_for
 from kbert.training.loss_scale import LossScale
 from kbert.training.steps import TrainSteps
 from tests.training import small_run
@@ -188,3 +190,19 @@ def test_replicas_drop_different_units():
         data = tf.data.Dataset.from_tensors((np.ones((2, 64), "float32"), np.zeros(2, "float32"))).repeat()
         logs = fit(model, keras.optimizers.SGD(0.0), Spread(), data, steps_per_epoch=1)[0]
     assert abs(logs["sum"]) > 1e-3
+
+
+def test_a_table_of_a_real_size_is_trained_over_micro_batches():
+    """Sums of large gradients in a loop inside a loop: Grappler rewrites them, and the second call failed."""
+    config = BertConfig(
+        vocab_size=30522, hidden_dim=256, num_layers=1, num_heads=2, intermediate_dim=256, max_length=16
+    )
+    model = BertMaskedLM(config)
+    model.build()
+    ids = np.random.default_rng(1).integers(5, 30522, (2, 16)).astype("int32")
+    inputs = {"token_ids": ids, "mask_positions": np.array([[1, 2], [3, 4]], "int32")}
+    targets = {"mask_ids": ids[:, :2], "mask_weights": np.ones([2, 2], "float32")}
+    batches = tf.data.Dataset.from_tensors((inputs, targets)).repeat()
+    optimizer = AdamW(1e-4)
+    fit(model, optimizer, MaskedLMObjective(), batches, steps_per_epoch=3, steps_per_call=1, accumulate=4)
+    assert int(optimizer.iterations) == 3
