@@ -21,7 +21,7 @@ from absl import flags
 from kbert import entry
 from kbert.errors import InputError
 from kbert.serving import Client, RefusedError, TlsFiles
-from kbert.serving.rows import checked_rows, question_rows, text_rows
+from kbert.serving.client.rows import checked_rows, question_rows, text_rows
 
 _URL = flags.DEFINE_string(
     "url", "http://127.0.0.1:8501", "The server: http[s]://HOST:PORT or grpc[s]://HOST:PORT"

@@ -13,9 +13,9 @@ import pytest
 
 from kbert.errors import InputError
 from kbert.serving import AsyncClient, Client, ServerError, TlsFiles
-from kbert.serving.rows import batches, checked_rows, choice_rows, text_rows
+from kbert.serving.client.rows import batches, checked_rows, choice_rows, text_rows
+from kbert.serving.client.transport import Address, ModelSpec
 from kbert.serving.server import LocalServer
-from kbert.serving.transport import Address, ModelSpec
 from tests.serving.scripted_server import ScriptedServer, reply
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}

@@ -9,8 +9,8 @@ import pytest
 
 from kbert.errors import InputError
 from kbert.serving import AsyncClient, Client, RefusedError, ServerError, http_connections, retries
-from kbert.serving.rest_transport import _seconds
-from kbert.serving.retries import RetryableError, TimeLimit, Tries
+from kbert.serving.client.rest_transport import _seconds
+from kbert.serving.client.retries import RetryableError, TimeLimit, Tries
 from tests.serving.scripted_server import ScriptedServer, closing, echo, reply
 
 CUT = b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n"

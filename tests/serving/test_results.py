@@ -4,10 +4,10 @@ import pytest
 
 from kbert.errors import InputError
 from kbert.evaluation.entity_decoding import decode_entities
-from kbert.serving.answer_kinds import EMPTY_EXAMPLE, KINDS, find_kind, read_rows
-from kbert.serving.entities import entities_of, join_entities
-from kbert.serving.results import Answer, Candidate, Choice, Entity, MultiLabel, Score, Tagging, Word
-from kbert.serving.transport import Signature
+from kbert.serving.client.answer_kinds import EMPTY_EXAMPLE, KINDS, find_kind, read_rows
+from kbert.serving.client.entities import entities_of, join_entities
+from kbert.serving.client.results import Answer, Candidate, Choice, Entity, MultiLabel, Score, Tagging, Word
+from kbert.serving.client.transport import Signature
 
 KIND = {(kind.task, "nbest" if "answers" in kind.outputs else ""): kind for kind in KINDS}
 

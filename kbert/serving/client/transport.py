@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
 from kbert.errors import InputError
-from kbert.serving.retries import TimeLimit
+from kbert.serving.client.retries import TimeLimit
 
 #: One example: its inputs by name. One answer: the outputs by name.
 Row = Mapping[str, Any]

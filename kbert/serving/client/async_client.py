@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from kbert.errors import InputError
-from kbert.serving.answer_kinds import (
+from kbert.serving.client.answer_kinds import (
     EMPTY_EXAMPLE,
     LABELS_SIGNATURE,
     N_BEST_SIGNATURE,
@@ -13,9 +13,9 @@ from kbert.serving.answer_kinds import (
     read_rows,
     show_signatures,
 )
-from kbert.serving.entities import entities_of
-from kbert.serving.rest_transport import RestTransport
-from kbert.serving.results import (
+from kbert.serving.client.entities import entities_of
+from kbert.serving.client.rest_transport import RestTransport
+from kbert.serving.client.results import (
     Choice,
     Classification,
     Embedding,
@@ -25,11 +25,11 @@ from kbert.serving.results import (
     Score,
     Tagging,
 )
-from kbert.serving.retries import RetryableError, TimeLimit, Tries
-from kbert.serving.rows import batches, checked_rows, choice_rows, question_rows, text_rows
-from kbert.serving.settings import DEFAULT_SIGNATURE, ClientSettings, missing_package
-from kbert.serving.threaded_transport import ThreadedTransport
-from kbert.serving.transport import Address, AsyncTransport, ModelSpec, Row, Signature, TlsFiles
+from kbert.serving.client.retries import RetryableError, TimeLimit, Tries
+from kbert.serving.client.rows import batches, checked_rows, choice_rows, question_rows, text_rows
+from kbert.serving.client.settings import DEFAULT_SIGNATURE, ClientSettings, missing_package
+from kbert.serving.client.threaded_transport import ThreadedTransport
+from kbert.serving.client.transport import Address, AsyncTransport, ModelSpec, Row, Signature, TlsFiles
 
 _T = TypeVar("_T")
 
@@ -226,7 +226,7 @@ def _open_transport(settings: ClientSettings, threads: int) -> AsyncTransport:
     if not settings.is_grpc:
         return ThreadedTransport(RestTransport(settings.address, settings.model, settings.tls), threads)
     try:
-        from kbert.serving.grpc_transport import AsyncGrpcTransport
+        from kbert.serving.client.grpc_transport import AsyncGrpcTransport
     except ImportError as error:
         raise missing_package(error) from error
     return AsyncGrpcTransport(settings.address, settings.model, settings.tls)

@@ -6,8 +6,8 @@ from typing import Any
 
 from kbert.errors import InputError
 from kbert.features import TEXT, TEXT_PAIR
-from kbert.serving.entities import join_entities
-from kbert.serving.results import (
+from kbert.serving.client.entities import join_entities
+from kbert.serving.client.results import (
     Answer,
     Candidate,
     Choice,
@@ -19,8 +19,8 @@ from kbert.serving.results import (
     Tagging,
     Word,
 )
-from kbert.serving.rows import CHOICES, CONTEXT, QUESTION
-from kbert.serving.transport import Row, Signature
+from kbert.serving.client.rows import CHOICES, CONTEXT, QUESTION
+from kbert.serving.client.transport import Row, Signature
 
 #: The signature that gives several answers to a question.
 N_BEST_SIGNATURE = "nbest"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from kbert.errors import InputError
-from kbert.serving.results import Entity, Tagging, Word
+from kbert.serving.client.results import Entity, Tagging, Word
 
 
 def join_entities(text: str, words: Sequence[Word]) -> tuple[Entity, ...] | None:

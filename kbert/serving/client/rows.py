@@ -5,7 +5,7 @@ from typing import Any
 
 from kbert.errors import InputError
 from kbert.features import TEXT, TEXT_PAIR
-from kbert.serving.transport import Row
+from kbert.serving.client.transport import Row
 
 QUESTION = "question"
 CONTEXT = "context"

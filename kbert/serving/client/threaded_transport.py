@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from kbert.serving.retries import TimeLimit
-from kbert.serving.transport import Row, Signature, Transport
+from kbert.serving.client.retries import TimeLimit
+from kbert.serving.client.transport import Row, Signature, Transport
 
 _T = TypeVar("_T")
 

@@ -10,9 +10,9 @@ from http.client import HTTPException, IncompleteRead
 from typing import Any
 
 from kbert.errors import InputError
-from kbert.serving.http_connections import HttpConnections, Reply
-from kbert.serving.retries import RefusedError, RetryableError, ServerError, TimeLimit
-from kbert.serving.transport import Address, ModelSpec, Row, Signature, TlsFiles
+from kbert.serving.client.http_connections import HttpConnections, Reply
+from kbert.serving.client.retries import RefusedError, RetryableError, ServerError, TimeLimit
+from kbert.serving.client.transport import Address, ModelSpec, Row, Signature, TlsFiles
 
 _TOO_BUSY = (429, 503)
 

@@ -14,8 +14,8 @@ from typing import Any
 from urllib import parse, request
 
 from kbert.errors import InputError
-from kbert.serving.retries import TimeLimit
-from kbert.serving.transport import Address, TlsFiles
+from kbert.serving.client.retries import TimeLimit
+from kbert.serving.client.transport import Address, TlsFiles
 
 #: A connection that nobody used for so long is not used again: routers on the way may have forgotten it.
 IDLE_SECONDS = 50.0

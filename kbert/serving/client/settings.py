@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from kbert.errors import InputError
-from kbert.serving.retries import TimeLimit
-from kbert.serving.transport import Address, ModelSpec, TlsFiles
+from kbert.serving.client.retries import TimeLimit
+from kbert.serving.client.transport import Address, ModelSpec, TlsFiles
 
 DEFAULT_SIGNATURE = "serving_default"
 

@@ -14,9 +14,9 @@ import tensorflow as tf
 from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_service_pb2_grpc
 
 from kbert.errors import InputError
+from kbert.serving.client.retries import RefusedError, RetryableError, ServerError, TimeLimit
+from kbert.serving.client.transport import Address, ModelSpec, Row, Signature, TlsFiles
 from kbert.serving.protos import write_tensor
-from kbert.serving.retries import RefusedError, RetryableError, ServerError, TimeLimit
-from kbert.serving.transport import Address, ModelSpec, Row, Signature, TlsFiles
 
 _TOO_BUSY = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
 #: The request is to blame; any other code is the server's failure.
