@@ -10,7 +10,8 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from kbert.errors import InputError
-from kbert.serving import AsyncClient, Client, RefusedError, ServerError, retries
+from kbert.serving import AsyncClient, Client, RefusedError, ServerError
+from kbert.serving.client import retries
 
 
 class Scripted(prediction_service_pb2_grpc.PredictionServiceServicer):

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from kbert.errors import InputError
-from kbert.serving import AsyncClient, Client, RefusedError, ServerError, http_connections, retries
+from kbert.serving import AsyncClient, Client, RefusedError, ServerError
+from kbert.serving.client import http_connections, retries
 from kbert.serving.client.rest_transport import _seconds
 from kbert.serving.client.retries import RetryableError, TimeLimit, Tries
 from tests.serving.scripted_server import ScriptedServer, closing, echo, reply
