@@ -112,9 +112,8 @@ def main():
     """Prints a table of milliseconds."""
     if FLAGS.role:
         return work_off()
-    missing = [
-        name for name in ("onnxruntime", "torch", "transformers") if not importlib.util.find_spec(name)
-    ]
+    needed = ("onnx", "onnxruntime", "torch", "transformers")
+    missing = [name for name in needed if not importlib.util.find_spec(name)]
     if missing:
         raise InputError(f"{', '.join(missing)} cannot be imported; pip install 'kbert[bench]' brings them")
     with tempfile.TemporaryDirectory() as work:

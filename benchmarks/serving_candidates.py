@@ -5,12 +5,10 @@ it gives a function of a list of texts.
 """
 
 import contextlib
-import http.client
-import json
 import pathlib
 
 import numpy as np
-from serve_process import ServeProcess  # beside this file
+from serve_process import ServeProcess, grpc_client, rest_client  # beside this file
 
 LABELS = ["negative", "positive"]
 #: Longest sequence in pieces, everywhere.
@@ -82,36 +80,16 @@ def saved_model(work, threads):
 def rest(work, threads):
     """JSON over HTTP."""
     with ServeProcess(f"{work}/export", threads) as server:
-        connection = http.client.HTTPConnection(server.rest_address)
-
-        def answer(texts):
-            connection.request("POST", "/v1/models/m:predict", json.dumps({"instances": texts}))
-            response = connection.getresponse()
-            return [row["probabilities"] for row in json.load(response)["predictions"]]
-
-        yield answer
+        ask = rest_client(server)
+        yield lambda texts: [row["probabilities"] for row in ask(texts)]
 
 
 @contextlib.contextmanager
 def grpc(work, threads):
     """Predict over gRPC, with the messages of tensorflow-serving-api."""
-    import grpc
-    import tensorflow as tf
-    from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
-
-    with (
-        ServeProcess(f"{work}/export", threads) as server,
-        grpc.insecure_channel(server.grpc_address) as channel,
-    ):
-        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-
-        def answer(texts):
-            request = predict_pb2.PredictRequest()
-            request.model_spec.name = "m"
-            request.inputs["text"].CopyFrom(tf.make_tensor_proto(texts, tf.string))
-            return tf.make_ndarray(stub.Predict(request).outputs["probabilities"])
-
-        yield answer
+    with ServeProcess(f"{work}/export", threads) as server:
+        ask = grpc_client(server)
+        yield lambda texts: ask(texts)["probabilities"]
 
 
 def _peer_tokenizer(work):

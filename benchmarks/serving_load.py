@@ -8,7 +8,6 @@ error, "too busy" too.
   python benchmarks/serving_load.py --model=saved_models/mine --text=../shared/data/sst2/dev.tsv
 """
 
-import http.client
 import itertools
 import json
 import threading
@@ -16,7 +15,7 @@ import time
 
 import numpy as np
 from absl import flags, logging
-from serve_process import ServeProcess  # beside this script
+from serve_process import ServeProcess, grpc_client, rest_client  # beside this script
 
 from kbert import entry
 
@@ -28,43 +27,8 @@ flags.DEFINE_float("seconds", 60.0, "How long.", lower_bound=1)
 
 #: Of this many requests of a client one has as many texts; the others have one.
 BATCH = 8
-#: Requests before the clock starts, of which each buffer and each shape takes its first memory.
+#: Before the clock starts: each buffer and each shape takes its first memory.
 WARMUP_SECONDS = 5.0
-
-
-def rest_client(server):
-    """A function of texts that raises unless each is answered."""
-    connection = http.client.HTTPConnection(server.rest_address, timeout=60)
-
-    def ask(texts):
-        connection.request("POST", "/v1/models/m:predict", json.dumps({"instances": texts}))
-        response = connection.getresponse()
-        body = json.load(response)
-        if response.status != 200 or len(body["predictions"]) != len(texts):
-            raise RuntimeError(f"REST {response.status}: {str(body)[:200]}")
-
-    return ask
-
-
-def grpc_client(server):
-    """The same over gRPC."""
-    import grpc
-    import tensorflow as tf
-    from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
-
-    # Without an option of its own, channels of one process to one address share a connection.
-    channel = grpc.insecure_channel(server.grpc_address, [("grpc.use_local_subchannel_pool", 1)])
-    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-
-    def ask(texts):
-        request = predict_pb2.PredictRequest()
-        request.model_spec.name = "m"
-        request.inputs["text"].CopyFrom(tf.make_tensor_proto(texts, tf.string))
-        outputs = stub.Predict(request, timeout=60).outputs
-        if any(proto.tensor_shape.dim[0].size != len(texts) for proto in outputs.values()):
-            raise RuntimeError("gRPC: not as many answers as texts")
-
-    return ask
 
 
 class Crowd:
@@ -122,15 +86,16 @@ def measure(server, texts):
         time.sleep(FLAGS.seconds / 2)
         memory.append(server.resident_mib())
         logging.info("%s: %d requests answered, %d errors", part, len(crowd.seconds), len(crowd.errors))
-    elapsed, milliseconds = time.perf_counter() - started, 1000 * np.array(crowd.seconds or [np.nan])
+    elapsed, seconds, answered = time.perf_counter() - started, list(crowd.seconds), crowd.texts_answered
     crowd.stop()
+    milliseconds = 1000 * np.array(seconds or [np.nan])
     return {
         "clients": FLAGS.clients,
-        "requests": len(milliseconds),
+        "requests": len(seconds),
         "errors": len(crowd.errors),
         "first_errors": crowd.errors[:3],
-        "requests_per_second": round(len(milliseconds) / elapsed, 1),
-        "texts_per_second": round(crowd.texts_answered / elapsed, 1),
+        "requests_per_second": round(len(seconds) / elapsed, 1),
+        "texts_per_second": round(answered / elapsed, 1),
         **{f"p{p}_ms": round(float(np.percentile(milliseconds, p)), 1) for p in (50, 95, 99)},
         "resident_mib": dict(zip(("start", "middle", "end"), map(round, memory), strict=True)),
     }

@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "checkpoints": {"models", "config", "vocab_file"},
     "tasks": {"data", "text", "models", "layers", "evaluation", "features", "config", "tag_schemes"},
     "export": {"tasks", "text", "features", "evaluation", "tag_schemes"},
-    "serving": {"features"},
+    "serving": {"features", "tag_schemes"},
 }
 EVERYONES = {"errors", "version"}
 
@@ -39,6 +39,7 @@ EVERYONES = {"errors", "version"}
 MUST_NOT_IMPORT = {
     "config": {"tensorflow", "tensorflow_text", "keras", "numpy"},
     "features": {"tensorflow", "tensorflow_text", "keras", "numpy"},
+    "tag_schemes": {"tensorflow", "tensorflow_text", "keras", "numpy"},
     "layers": {"tensorflow", "tensorflow_text"},
     "models": {"tensorflow", "tensorflow_text"},
     "evaluation": {"tensorflow", "tensorflow_text", "keras"},

@@ -11,9 +11,10 @@ from tensorflow_serving.apis import (
     get_model_status_pb2,
     model_management_pb2,
     model_service_pb2_grpc,
-    predict_pb2,
     prediction_service_pb2_grpc,
 )
+
+from tests.grpc_calls import refusal, request
 
 pytestmark = pytest.mark.serving
 TEXTS = ["a nice day", "", "ünï 😀", "x" * 500]
@@ -30,20 +31,6 @@ def channel(target):
 @pytest.fixture(scope="module")
 def prediction(channel):
     return prediction_service_pb2_grpc.PredictionServiceStub(channel)
-
-
-def request(name, signature="", **inputs):
-    call = predict_pb2.PredictRequest()
-    call.model_spec.name, call.model_spec.signature_name = name, signature
-    for key, value in inputs.items():
-        call.inputs[key].CopyFrom(tf.make_tensor_proto(value))
-    return call
-
-
-def refusal(method, call):
-    with pytest.raises(grpc.RpcError) as caught:
-        method(call, timeout=30)
-    return caught.value.code().name, caught.value.details()
 
 
 def test_the_same_numbers_as_over_rest(target, prediction):

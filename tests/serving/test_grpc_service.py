@@ -21,6 +21,7 @@ from tensorflow_serving.apis import (
 
 from kbert.serving.client import Client
 from kbert.serving.server import LocalServer
+from tests.grpc_calls import refusal, request
 
 pytestmark = pytest.mark.serving
 
@@ -34,25 +35,6 @@ def channel(server):
 @pytest.fixture(scope="module")
 def prediction(channel):
     return prediction_service_pb2_grpc.PredictionServiceStub(channel)
-
-
-def request(name="k", signature="", version=None, label=None, **inputs):
-    call = predict_pb2.PredictRequest()
-    call.model_spec.name = name
-    call.model_spec.signature_name = signature
-    if version is not None:
-        call.model_spec.version.value = version
-    if label is not None:
-        call.model_spec.version_label = label
-    for key, value in inputs.items():
-        call.inputs[key].CopyFrom(tf.make_tensor_proto(value))
-    return call
-
-
-def refusal(method, call):
-    with pytest.raises(grpc.RpcError) as caught:
-        method(call, timeout=30)
-    return caught.value.code().name, caught.value.details()
 
 
 def test_predict_fills_the_typed_fields_as_tf_serving_does(prediction):

@@ -1,7 +1,8 @@
-"""Entities from the tags of words, without the packages that training needs."""
+"""Entities with text, places and scores, from the tags of words."""
 
 from collections.abc import Sequence
 
+from kbert import tag_schemes
 from kbert.errors import InputError
 from kbert.serving.client.results import Entity, Tagging, Word
 
@@ -9,9 +10,7 @@ from kbert.serving.client.results import Entity, Tagging, Word
 def join_entities(text: str, words: Sequence[Word]) -> tuple[Entity, ...] | None:
     """The entities of a text.
 
-    A word goes on with the entity before it where its letter is I, M or E, the letter before B, I or M, and
-    the type the same; otherwise every tag but `O` begins an entity. That reads BIO, IOB1, BIOES and BMES, and
-    mends broken rules: an I after O begins an entity, too. It is what `kbert.pipeline` does.
+    By the rules of `kbert.tag_schemes.entities_of`, as `kbert.pipeline` does.
 
     Args:
         text: The original.
@@ -25,18 +24,11 @@ def join_entities(text: str, words: Sequence[Word]) -> tuple[Entity, ...] | None
         >>> join_entities("in New  York", words)
         (Entity(label='LOC', text='New  York', start=3, end=12, score=0.8),)
     """
-    groups: list[tuple[str, list[Word]]] = []
-    letter_before, label_before = "O", ""
-    for word in words:
-        letter, hyphen, label = word.tag.partition("-")
-        if letter not in (set("BIMES") if hyphen else set("BIMESO")):
-            return None
-        if letter in {"I", "M", "E"} and letter_before in {"B", "I", "M"} and label == label_before:
-            groups[-1][1].append(word)
-        elif letter != "O":
-            groups.append((label, [word]))
-        letter_before, label_before = letter, label
-    return tuple(_entity(text, label, group) for label, group in groups)
+    try:
+        found = tag_schemes.entities_of([word.tag for word in words])
+    except InputError:
+        return None
+    return tuple(_entity(text, entity.type, words[entity.begin : entity.end]) for entity in found)
 
 
 def entities_of(tagging: Tagging, where: str) -> tuple[Entity, ...]:
