@@ -5,9 +5,26 @@ import json
 import numpy as np
 import pytest
 
-from kbert.data import Answer, Example, Question, ScoredExample, TaggedText
+from kbert.data import (
+    Answer,
+    ChoiceExample,
+    Example,
+    LabelSetExample,
+    Question,
+    ScoredExample,
+    TaggedText,
+    Triple,
+)
 from kbert.run_report import write_run_report
-from kbert.tasks import Classification, QuestionAnswering, Regression, Tagging
+from kbert.tasks import (
+    Classification,
+    Embedding,
+    MultiLabel,
+    MultipleChoice,
+    QuestionAnswering,
+    Regression,
+    Tagging,
+)
 from kbert.text import WordPieceTokenizer
 
 
@@ -103,3 +120,71 @@ def test_answers_are_marked_beside_the_right_ones(report):
         "p": "good",
         "q": "a good",
     }
+
+
+def test_labels_given_wrongly_come_by_how_sure_the_model_was(report):
+    rows = [
+        LabelSetExample("good film", None, ("film", "praise"), "f:1"),
+        LabelSetExample("bad play", None, ("play",), "f:2"),
+        LabelSetExample("what ?", None, (), "f:3"),
+    ]
+    likely = [(0.9, 0.1, 0.8), (0.6, 0.2, 0.1), (0.7, 0.1, 0.1)]
+    labels = ["film", "play", "praise"]
+    answers = [
+        {
+            "labels": [label for label, p in zip(labels, row, strict=True) if p >= 0.5],
+            "label_ids": [number for number, p in enumerate(row) if p >= 0.5],
+            "probabilities": dict(zip(labels, row, strict=True)),
+        }
+        for row in likely
+    ]
+    found, page, _ = report(MultiLabel, rows, answers)
+    score = found["scores"][0]
+    assert score["name"] == "micro_f1" and score["value"] == pytest.approx(4 / 7) and score["low"] < 4 / 7
+    # Against `play` of row 2 the model was surer, 0.8, than for `film`, 0.6.
+    assert [(e["source"], e["gold"], e["predicted"], e["weight"]) for e in found["errors"]] == [
+        ("f:2", "play", "film", 0.8),
+        ("f:3", "none", "film", 0.7),
+    ]
+    assert found["per_label"]["film"] == {"precision": 1 / 3, "recall": 1.0, "f1": 0.5, "support": 1}
+    assert sum(row["count"] for row in found["calibration"]["bins"]) == 9
+    assert "from a probability of 0.5 on" in page
+
+
+def test_choices_are_shown_with_text_and_question(report):
+    rows = [
+        ChoiceExample("a film", "was it good ?", ("yes", "no"), 1, "f:1"),
+        ChoiceExample("", "which ?", ("play", "film"), 0, "f:2"),
+    ]
+    answers = [
+        {"choice": "yes", "choice_id": 0, "score": 0.75, "probabilities": [0.75, 0.25]},
+        {"choice": "play", "choice_id": 0, "score": 0.6, "probabilities": [0.6, 0.4]},
+    ]
+    found, _, _ = report(MultipleChoice, rows, answers)
+    [score] = found["scores"]
+    assert (score["name"], score["value"], score["low"], score["high"]) == ("accuracy", 0.5, 0, 1)
+    [error] = found["errors"]
+    assert (error["gold"], error["predicted"], error["weight"]) == ("no", "yes", 0.75)
+    assert [(text["name"], text["text"]) for text in error["texts"]] == [
+        ("text", "a film"),
+        ("question", "was it good ?"),
+        ("choice", "yes"),
+        ("choice", "no"),
+    ]
+    assert found["calibration"]["expected_calibration_error"] == pytest.approx((0.75 + 0.4) / 2)
+
+
+def test_cosines_are_compared_by_rank(report):
+    rows = [ScoredExample("a", "b", float(i), f"f:{i}") for i in range(4)]
+    found, _, _ = report(Embedding, rows, [{"similarity": value} for value in (0.9, 0.1, 0.2, 0.3)])
+    assert found["scores"][0]["name"] == "spearman" and found["scores"][0]["low"] is not None
+    assert found["number_pairs"][0] == [0.0, 0.9] and found["errors_by"] == "distance of ranks"
+    assert [(e["source"], e["weight"]) for e in found["errors"][:2]] == [("f:0", 3.0), ("f:1", 1.0)]
+
+
+def test_texts_not_found_first_come_by_rank(report):
+    rows = [Triple(f"a{i}", f"b{i}", f"c{i}", f"f:{i}") for i in range(3)]
+    found, _, _ = report(Embedding, rows, [{"similarity": 0.5, "rank": rank} for rank in (1, 2, 3)])
+    assert found["scores"][0]["name"] == "recall@1" and found["scores"][0]["value"] == pytest.approx(1 / 3)
+    assert [(e["source"], e["predicted"]) for e in found["errors"]] == [("f:2", "rank 3"), ("f:1", "rank 2")]
+    assert [text["name"] for text in found["errors"][0]["texts"]] == ["anchor", "positive", "negative"]

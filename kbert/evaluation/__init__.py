@@ -42,6 +42,7 @@ from kbert.evaluation.scores import classification_scores as classification_scor
 from kbert.evaluation.scores import confusion_matrix as confusion_matrix
 from kbert.evaluation.scores import regression_scores as regression_scores
 from kbert.evaluation.scores import several_labels_scores as several_labels_scores
+from kbert.evaluation.scores import tied_ranks as tied_ranks
 from kbert.evaluation.submissions import answers_json as answers_json
 from kbert.evaluation.submissions import clue_labels as clue_labels
 from kbert.evaluation.submissions import conll_columns as conll_columns

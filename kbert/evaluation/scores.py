@@ -133,7 +133,7 @@ def regression_scores(gold: np.ndarray, predicted: np.ndarray) -> dict[str, floa
     gold, predicted = _same_rows(np.asarray(gold, np.float64), np.asarray(predicted, np.float64))
     return {
         "pearson": correlation(gold, predicted),
-        "spearman": correlation(_ranks(gold), _ranks(predicted)),
+        "spearman": correlation(tied_ranks(gold), tied_ranks(predicted)),
         "mse": float(np.square(gold - predicted).mean()),
     }
 
@@ -145,7 +145,8 @@ def correlation(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.corrcoef(first, second)[0, 1])
 
 
-def _ranks(values: np.ndarray) -> np.ndarray:
+def tied_ranks(values: np.ndarray) -> np.ndarray:
+    """The place of each value by size, from 1, float64 (rows); equal values share the mean of theirs."""
     _, group, sizes = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(sizes)
     return ((last - sizes + 1 + last) / 2)[group]

@@ -7,7 +7,16 @@ import numpy as np
 from kbert import data, features
 from kbert.data import DataFault, EncodedRows, Example, ScoredExample, Triple
 from kbert.errors import InputError
-from kbert.evaluation import recalls, regression_scores, right_ranks, unit_vectors
+from kbert.evaluation import (
+    MarkedText,
+    WrongAnswer,
+    number_pairs,
+    recalls,
+    regression_scores,
+    right_ranks,
+    tied_ranks,
+    unit_vectors,
+)
 from kbert.models import BertEmbedder, CosineRegressionObjective, InBatchNegativesObjective
 from kbert.tasks.task import Task, owners
 
@@ -93,12 +102,11 @@ class Embedding(Task):
 
     def scores(self, rows: Sequence, answers):
         """Of scored pairs the correlations of cosine and score; else how often the second text is found."""
-        if _form(rows) != "scored":
-            return recalls(np.array([answer["rank"] for answer in answers]))
-        scores = regression_scores(
-            np.array([row.score for row in rows]), np.array([answer["similarity"] for answer in answers])
-        )
-        return {"spearman": scores["spearman"], "pearson": scores["pearson"]}
+        return _measures(rows, answers)(np.arange(len(rows)))
+
+    def report_parts(self, rows: Sequence, answers):
+        parts = {"measures": _measures(rows, answers)}
+        return parts | (_of_scored if _form(rows) == "scored" else _of_found)(rows, answers)
 
     def prediction_row(self, row, answer):
         gold = {"gold": row.score} if isinstance(row, ScoredExample) else {}
@@ -120,6 +128,63 @@ class Embedding(Task):
 
 def _faults(train: Sequence, dev: Sequence = ()) -> list[DataFault]:
     return (data.similarity_faults if isinstance(train[0], Triple) else data.score_faults)(train, dev)
+
+
+def _measures(rows: Sequence, answers):
+    """The scores of chosen rows, by their numbers."""
+    if _form(rows) != "scored":
+        ranks = np.array([answer["rank"] for answer in answers])
+        return lambda chosen: recalls(ranks[chosen])
+    gold, cosines = _numbers(rows, answers)
+
+    def correlations(chosen):
+        scores = regression_scores(gold[chosen], cosines[chosen])
+        return {name: scores[name] for name in ("spearman", "pearson")}
+
+    return correlations
+
+
+def _of_scored(rows: Sequence[ScoredExample], answers) -> dict:
+    """For a report: cosines beside scores, and the pairs whose places in the two rankings differ most."""
+    gold, cosines = _numbers(rows, answers)
+    # Of ranks: cosine and score have no common scale, and it is ranks that Spearman compares.
+    distances = np.abs(tied_ranks(gold) - tied_ranks(cosines))
+    return {
+        "number_pairs": number_pairs(gold, cosines),
+        "errors_by": "distance of ranks",
+        "errors": [
+            WrongAnswer(row.source, _marked(row, "first", "second"), f"{right:g}", f"{said:.3g}", distance)
+            for row, right, said, distance in zip(
+                rows, gold.tolist(), cosines.tolist(), distances.tolist(), strict=True
+            )
+        ],
+    }
+
+
+def _of_found(rows: Sequence[Triple], answers) -> dict:
+    """For a report: the texts whose own second text was not found first."""
+    return {
+        "errors_by": "rank",
+        "errors": [
+            WrongAnswer(
+                row.source,
+                _marked(row, "anchor", "positive", "negative"),
+                "rank 1",
+                f"rank {answer['rank']:,}",
+                answer["rank"],
+            )
+            for row, answer in zip(rows, answers, strict=True)
+            if answer["rank"] > 1
+        ],
+    }
+
+
+def _numbers(rows: Sequence[ScoredExample], answers) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([row.score for row in rows]), np.array([answer["similarity"] for answer in answers])
+
+
+def _marked(row, *names: str) -> list[MarkedText]:
+    return [MarkedText(text, name) for text, name in zip(_texts_of(row), names, strict=False)]
 
 
 def _form(rows: Sequence) -> str:

@@ -6,9 +6,18 @@ import numpy as np
 
 from kbert import data, features
 from kbert.data import LabelSetExample
-from kbert.evaluation import best_threshold, decode_label_sets, pool_numbers, several_labels_scores, sigmoid
+from kbert.evaluation import (
+    WrongAnswer,
+    best_threshold,
+    calibration,
+    decode_label_sets,
+    label_scores,
+    pool_numbers,
+    several_labels_scores,
+    sigmoid,
+)
 from kbert.models import BertClassifier, MultiLabelObjective
-from kbert.tasks.texts import TextTask, prediction_of, read_arguments, text_rows
+from kbert.tasks.texts import TextTask, marked_texts, prediction_of, read_arguments, text_rows
 
 
 class MultiLabel(TextTask):
@@ -67,15 +76,45 @@ class MultiLabel(TextTask):
         return {"threshold": best_threshold(gold, self._probabilities(encoded, outputs))[0]}
 
     def scores(self, rows: Sequence[LabelSetExample], answers):
-        predicted = np.zeros((len(rows), len(self.labels)), bool)
-        for row, answer in enumerate(answers):
-            predicted[row, answer["label_ids"]] = True
-        return several_labels_scores(data.label_matrix(rows, self.labels), predicted)
+        return several_labels_scores(data.label_matrix(rows, self.labels), self._given(answers))
+
+    def report_parts(self, rows: Sequence[LabelSetExample], answers):
+        gold, given = data.label_matrix(rows, self.labels).astype(bool), self._given(answers)
+        likely = np.array([list(answer["probabilities"].values()) for answer in answers])
+        # How sure the model was of the worst decision: of a label too many, or against one that applies.
+        surest = np.where(gold != given, np.where(given, likely, 1 - likely), 0).max(1)
+        return {
+            "measures": lambda chosen: several_labels_scores(gold[chosen], given[chosen]),
+            "per_label": label_scores(gold, given, self.labels),
+            "calibration": calibration(likely.ravel(), gold.ravel()),
+            "notes": [f"A label is given from a probability of {self.spec['threshold']:.3g} on."],
+            "errors": [
+                WrongAnswer(
+                    rows[place].source,
+                    marked_texts(rows[place]),
+                    _in_words(rows[place].labels),
+                    _in_words(answers[place]["labels"]),
+                    float(surest[place]),
+                )
+                for place in np.flatnonzero((gold != given).any(1))
+            ],
+        }
 
     def prediction_row(self, row, answer):
         return prediction_of(row, {"gold": list(row.labels)}, answer)
+
+    def _given(self, answers) -> np.ndarray:
+        """Which labels were given, bool (rows, C)."""
+        given = np.zeros((len(answers), len(self.labels)), bool)
+        for row, answer in enumerate(answers):
+            given[row, answer["label_ids"]] = True
+        return given
 
     def _probabilities(self, encoded, outputs) -> np.ndarray:
         """Of each label for each row of the file, float64 (rows, C)."""
         of_windows = sigmoid(np.stack(outputs[features.LOGITS]))
         return pool_numbers(of_windows, encoded.owner, self.spec["window_pooling"])
+
+
+def _in_words(labels: Sequence[str]) -> str:
+    return ", ".join(labels) or "none"

@@ -7,7 +7,7 @@ import numpy as np
 from kbert import data, features
 from kbert.data import ChoiceExample, EncodedRows
 from kbert.errors import InputError
-from kbert.evaluation import softmax
+from kbert.evaluation import MarkedText, WrongAnswer, calibration, mean_measures, softmax
 from kbert.models import BertMultipleChoice, MultipleChoiceObjective
 from kbert.tasks.task import Task, owners
 
@@ -66,11 +66,33 @@ class MultipleChoice(Task):
         return [_answer(row, logits) for row, logits in zip(rows, outputs[features.LOGITS], strict=True)]
 
     def scores(self, rows: Sequence[ChoiceExample], answers):
-        hits = [row.label == answer["choice_id"] for row, answer in zip(rows, answers, strict=True)]
-        return {"accuracy": float(np.mean(hits))}
+        return {"accuracy": float(_hits(rows, answers).mean())}
+
+    def report_parts(self, rows: Sequence[ChoiceExample], answers):
+        hits = _hits(rows, answers)
+        return {
+            "measures": mean_measures({"accuracy": hits}),
+            "calibration": calibration(np.array([answer["score"] for answer in answers]), hits),
+            "errors": [
+                WrongAnswer(
+                    row.source, _marked_texts(row), row.choices[row.label], answer["choice"], answer["score"]
+                )
+                for row, answer, hit in zip(rows, answers, hits, strict=True)
+                if not hit
+            ],
+        }
 
     def prediction_row(self, row, answer):
         return {"source": row.source, "gold": row.label, **answer}
+
+
+def _hits(rows: Sequence[ChoiceExample], answers) -> np.ndarray:
+    return np.array([row.label == answer["choice_id"] for row, answer in zip(rows, answers, strict=True)])
+
+
+def _marked_texts(row: ChoiceExample) -> list[MarkedText]:
+    named = [(row.text, "text"), (row.question, "question"), *((choice, "choice") for choice in row.choices)]
+    return [MarkedText(text, name) for text, name in named if text]
 
 
 def _answer(row: ChoiceExample, logits: np.ndarray) -> dict:
