@@ -1,5 +1,7 @@
 """Half the bits: every way to divide the work takes the steps of one device, and those are float32's."""
 
+import io
+
 import keras
 import numpy as np
 import pytest
@@ -29,6 +31,22 @@ def gap(one, other):
 
 def run(precision, **options):
     return moved(small_run.run(dtype=dtype_policy(precision), **OPTIONS, **options)[0])
+
+
+@pytest.mark.parametrize(
+    ("processor", "policy"),
+    [
+        ("vendor_id : GenuineIntel flags : avx512f avx512_bf16 amx_bf16", "mixed_bfloat16"),
+        ("vendor_id : GenuineIntel flags : avx512f avx512_bf16", "float32"),
+        ("vendor_id : AuthenticAMD flags : avx512f avx512_bf16", "mixed_bfloat16"),
+        ("vendor_id : AuthenticAMD flags : avx2", "float32"),
+    ],
+)
+def test_auto_is_bfloat16_where_its_products_are_the_faster_ones(processor, policy, monkeypatch):
+    monkeypatch.setattr(
+        "kbert.training.precision.open", lambda *_, **__: io.StringIO(processor), raising=False
+    )
+    assert dtype_policy("auto") == policy
 
 
 @pytest.mark.slow

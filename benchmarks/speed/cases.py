@@ -1,0 +1,141 @@
+"""What is timed: the cases, and their rows."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+
+#: Ids of whole words and pieces in BERT's vocabularies; below are the special tokens and rare characters.
+_FIRST_WORD = 2000
+MASK_RATE, CLS, SEP, MASK = 0.15, 101, 102, 103
+_SEED = 20181011
+
+#: Who trains. `padded` is kbert made to fill up all rows to the greatest length, as Keras Hub does.
+TRAINERS = (
+    "kbert bfloat16",
+    "kbert float32",
+    "Keras Hub bfloat16",
+    "Keras Hub bfloat16 XLA",
+    "Keras Hub float32",
+    "Keras Hub float32 XLA",
+    "transformers bfloat16",
+    "transformers float32",
+)
+_OF_LENGTHS = ("kbert bfloat16 padded", *TRAINERS)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingCase:
+    """Optimizer steps of a model on rows of certain lengths.
+
+    Args:
+        encoder: `init`, that of --init, or `base`, 12 layers of 768 with random weights.
+        objective: `mlm`, 15 % of the places hidden, or `classification` of two classes.
+        batch_size: Rows of a step.
+        steps: Of a turn.
+        max_length: In pieces; that of all rows where `texts` is None.
+        texts: File of the data folder whose rows give the lengths.
+        candidates: Names.
+    """
+
+    encoder: str
+    objective: str
+    batch_size: int
+    steps: int
+    max_length: int
+    texts: str | None = None
+    candidates: tuple[str, ...] = TRAINERS
+
+    @property
+    def unit(self) -> str:
+        """What is counted for a second."""
+        return "real tokens"
+
+
+TRAINING = {
+    "train-minilm-128": TrainingCase("init", "mlm", 16, 16, 128),
+    "train-base-128": TrainingCase("base", "mlm", 16, 3, 128),
+    "train-sst2": TrainingCase(
+        "init", "classification", 32, 32, 128, "sst2/train.tsv", candidates=_OF_LENGTHS
+    ),
+    "train-chnsenticorp": TrainingCase(
+        "init", "classification", 32, 8, 256, "chnsenticorp/train.tsv", candidates=_OF_LENGTHS
+    ),
+    "train-squad": TrainingCase(
+        "init", "classification", 32, 6, 384, "squad-v1.1/train.json", candidates=_OF_LENGTHS
+    ),
+    "train-base-512": TrainingCase(
+        "base", "mlm", 8, 1, 512,
+        candidates=("kbert bfloat16", "kbert bfloat16 remat", "Keras Hub bfloat16", "transformers bfloat16"),
+    ),
+}  # fmt: skip
+
+
+def rows_of(case: TrainingCase, data: str, steps: int) -> list[np.ndarray]:
+    """The ids of the rows of a turn, int32, [CLS] and [SEP] included, padding not."""
+    number = steps * case.batch_size
+    rng = np.random.default_rng(_SEED)
+    if case.texts is None:
+        middle = rng.integers(_FIRST_WORD, 20000, [number, case.max_length - 2], dtype=np.int32)
+        return [np.concatenate([[CLS], row, [SEP]]).astype(np.int32) for row in middle]
+    return _tokenized(pathlib.Path(data, case.texts), case.max_length, number, rng)
+
+
+def _tokenized(path, max_length, number, rng):
+    """Rows of a file, drawn at random, as the task reads them that the file is for."""
+    from kbert.tasks import Columns, task_class
+    from kbert.text import WordPieceTokenizer
+
+    kind = task_class("question_answering" if path.suffix == ".json" else "classification")
+    rows = kind.read(str(path), Columns(text="text_a" if "chn" in path.parent.name else None))
+    chosen = [rows[place] for place in rng.choice(len(rows), min(number, len(rows)), replace=False)]
+    name = "bert-base-chinese" if "chn" in path.parent.name else "bert-base-uncased"
+    tokenizer = WordPieceTokenizer(f"{path.parent.parent}/vocab/{name}.txt", lowercase=True)
+    encoded = kind.learn(rows, tokenizer, max_length).encode(chosen)
+    ids = encoded.inputs["token_ids"].numpy()
+    return [ids[place].astype(np.int32) for place in range(min(number, len(ids)))]
+
+
+def hidden_places(row: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The places of a row that are to be guessed, int32, in order."""
+    count = round(MASK_RATE * len(row))
+    return np.sort(rng.choice(np.arange(1, len(row) - 1), count, replace=False)).astype(np.int32)
+
+
+def masked(rows: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """Rows of one length with hidden places, as kbert names them: int32, `mask_weights` float32."""
+    rng = np.random.default_rng(_SEED)
+    token_ids = np.stack(rows)
+    places = np.stack([hidden_places(row, rng) for row in rows])
+    mask_ids = np.take_along_axis(token_ids, places, 1)
+    np.put_along_axis(token_ids, places, MASK, 1)
+    return {
+        "token_ids": token_ids,
+        "mask_positions": places,
+        "mask_ids": mask_ids,
+        "mask_weights": np.ones(places.shape, np.float32),
+    }
+
+
+def labels_of(rows: list[np.ndarray]) -> np.ndarray:
+    """Labels of two classes, drawn: the time does not depend on them."""
+    return np.random.default_rng(_SEED).integers(0, 2, len(rows)).astype(np.int32)
+
+
+def padded(rows: list[np.ndarray], length: int | None = None) -> np.ndarray:
+    """int32 (rows, length); the length of the longest if none is given."""
+    length = length or max(map(len, rows))
+    return np.stack([np.pad(row, (0, length - len(row))) for row in rows])
+
+
+def digest(hidden, token_ids: np.ndarray) -> list[list[float]]:
+    """What is compared of hidden states: the first 16 numbers of the first and the last piece of each row.
+
+    Args:
+        hidden: (rows, pieces, H), of any float type.
+        token_ids: int32 (rows, pieces), 0 for padding.
+    """
+    hidden = np.asarray(hidden, np.float32)
+    last = (token_ids > 0).sum(1) - 1
+    ends = np.stack([hidden[:, 0, :16], hidden[np.arange(len(last)), last, :16]], 1)
+    return ends.reshape(-1, 16).tolist()

@@ -1,0 +1,46 @@
+"""What the machine can do: the rate of its matrix products, and the arithmetic that a token needs."""
+
+import statistics
+import time
+from collections.abc import Sequence
+
+
+def work_off_peak(turns):
+    """A candidate that trains nothing: how fast a product of two 2048 x 2048 matrices is.
+
+    Says in its introduction the floating-point operations of a turn in float32 and in bfloat16.
+    """
+    import tensorflow as tf
+
+    sides = [tf.random.stateless_normal([2048] * 2, [1, number]) for number in range(2)]
+    halves = [tf.cast(side, tf.bfloat16) for side in sides]
+
+    def rate(pair):
+        rates = []
+        for _ in range(12):
+            began = time.perf_counter()
+            tf.matmul(*pair)[0, 0].numpy()
+            rates.append(2 * 2048**3 / (time.perf_counter() - began))
+        return statistics.median(rates[2:])
+
+    turns.introduce()
+    while True:
+        turns.end(float32_flops=rate(sides), bfloat16_flops=rate(halves))
+
+
+def training_flop(config, lengths: Sequence[int], mask_rate: float) -> float:
+    """Floating-point operations of the matrix products of training, for a real token.
+
+    3 (2 N + 4 L d s + 2 m d (V + d)), with N = L (4 d² + 2 d f) weights of the blocks, s the mean length
+    that a token meets, E[len²] / E[len], and m the share of the tokens that are guessed.
+
+    Args:
+        config: `BertConfig`.
+        lengths: Of the rows, in pieces.
+        mask_rate: Share of the tokens that the MLM head sees; 0 without it.
+    """
+    layers, width = config.num_layers, config.hidden_dim
+    weights = layers * (4 * width**2 + 2 * width * config.intermediate_dim)
+    met = sum(length * length for length in lengths) / sum(lengths)
+    head = 2 * mask_rate * width * (config.vocab_size + width)
+    return 3 * (2 * weights + 4 * layers * width * met + head)

@@ -1,0 +1,98 @@
+"""How candidates take turns: each in a process of its own, one works and the others wait."""
+
+import contextlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+from absl import logging
+
+from kbert.errors import InputError
+
+
+class Turns:
+    """The side of a candidate: says what it is, then works when it is told to, and says how long it took."""
+
+    def introduce(self, **values):
+        """Tells what is compared before anything is timed, and waits for the first turn."""
+        print(json.dumps(values), flush=True)
+        self._wait()
+
+    def end(self, **values):
+        """Ends a turn, tells what else there is, and waits; where no turn comes, ends the process."""
+        seconds = time.perf_counter() - self._begun
+        print(json.dumps({"seconds": seconds, "peak_mib": _peak_mib(), **values}), flush=True)
+        self._wait()
+
+    def _wait(self):
+        if not sys.stdin.readline():
+            os._exit(0)  # Nothing of a trained model is kept, and a loop of `fit` would have to end first.
+        self._begun = time.perf_counter()
+
+
+class Candidates(contextlib.AbstractContextManager):
+    """The other side: all candidates of a case.
+
+    Args:
+        commands: Name -> command of the process.
+        log: Folder for what they say on stderr.
+    """
+
+    def __init__(self, commands: dict[str, list[str]], log: str):
+        self.commands, self.log = commands, pathlib.Path(log)
+        self.processes: dict[str, subprocess.Popen] = {}
+        self.introductions: dict[str, dict] = {}
+
+    def __enter__(self):
+        try:
+            for name, command in self.commands.items():
+                with open(self._log_of(name), "w", encoding="utf-8") as log:
+                    self.processes[name] = subprocess.Popen(
+                        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+                    )
+                self.introductions[name] = self._answer(name)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *error):
+        for process in self.processes.values():
+            process.stdin.close()
+        for process in self.processes.values():
+            process.wait()
+            process.stdout.close()
+
+    def turn(self, name: str) -> dict:
+        """Has one work; what it says then."""
+        self.processes[name].stdin.write("go\n")
+        self.processes[name].stdin.flush()
+        return self._answer(name)
+
+    def rounds(self, number: int, warmup: int) -> dict[str, list[dict]]:
+        """Has all work in turn, that many times after the first ones, which are left out."""
+        answers: dict[str, list[dict]] = {name: [] for name in self.commands}
+        for round_ in range(warmup + number):
+            for name, of_name in answers.items():
+                of_name.append(self.turn(name))
+                logging.info("round %d, %s: %s", round_ + 1 - warmup, name, of_name[-1])
+        return {name: of_name[warmup:] for name, of_name in answers.items()}
+
+    def _answer(self, name):
+        while line := self.processes[name].stdout.readline():
+            with contextlib.suppress(ValueError):
+                return json.loads(line)  # Libraries print a line of their own now and then.
+        said = self._log_of(name).read_text(encoding="utf-8").strip().splitlines()
+        raise InputError(f"{name} ended: {said[-1] if said else 'it said nothing'}; see {self._log_of(name)}")
+
+    def _log_of(self, name):
+        return self.log / f"{name.replace(' ', '-')}.log"
+
+
+def _peak_mib() -> float:
+    """The most memory that this process has had, in MiB."""
+    status = pathlib.Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024

@@ -1,0 +1,166 @@
+"""benchmarks/run.py: its arithmetic, and each case for three steps."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kbert import BertConfig, checkpoints
+from kbert.errors import InputError
+from kbert.models import Bert
+
+ROOT = Path(__file__).resolve().parent.parent
+WORDS = "the film was not good but a play in the park made all of them happy".split()
+TRAINING_CASES = [
+    "train-minilm-128",
+    "train-base-128",
+    "train-sst2",
+    "train-chnsenticorp",
+    "train-squad",
+    "train-base-512",
+]
+
+
+@pytest.fixture(scope="module")
+def speed():
+    """The package of the parts, imported as run.py does."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    from speed import cases, limits, report, turns
+
+    yield {"cases": cases, "limits": limits, "report": report, "turns": turns}
+    sys.path.remove(str(ROOT / "benchmarks"))
+
+
+@pytest.mark.parametrize(
+    ("size", "length", "megaflop"),
+    [("tiny", 128, 6.3), ("mini", 512, 32.3), ("base", 128, 545), ("large", 128, 1879), ("large", 512, 1992)],
+)
+def test_arithmetic_of_a_token(speed, size, length, megaflop):
+    """The published sizes, full rows, 15 % guessed: worked out by hand beside the formula's source."""
+    flop = speed["limits"].training_flop(BertConfig.preset(size), [length] * 3, 0.15)
+    assert flop / 1e6 == pytest.approx(megaflop, rel=0.01)
+
+
+def test_rows_of_several_lengths_meet_more_than_their_mean(speed):
+    flop, config = speed["limits"].training_flop, BertConfig.preset("tiny")
+    apart = flop(config, [10, 30], 0) - flop(config, [0.001], 0)
+    assert apart == pytest.approx(3 * 4 * 2 * 128 * (100 + 900) / 40, rel=1e-3)
+
+
+def test_hidden_places_can_be_put_back(speed):
+    cases = speed["cases"]
+    rows = cases.rows_of(cases.TRAINING["train-minilm-128"], "", steps=2)
+    assert len(rows) == 32 and {len(row) for row in rows} == {128}
+    found = cases.masked(rows)
+    assert found["mask_positions"].shape == (32, 19)
+    hidden = np.take_along_axis(found["token_ids"], found["mask_positions"], 1)
+    assert (hidden == cases.MASK).all() and (found["token_ids"] == cases.MASK).sum() == 32 * 19
+    np.put_along_axis(found["token_ids"], found["mask_positions"], found["mask_ids"], 1)
+    np.testing.assert_array_equal(found["token_ids"], np.stack(rows))
+
+
+def test_a_candidate_that_fails_is_named_with_its_last_words(speed, tmp_path):
+    command = [sys.executable, "-c", "import sys; sys.exit('the model is missing')"]
+    with (
+        pytest.raises(InputError, match="torch ended: the model is missing"),
+        speed["turns"].Candidates({"torch": command}, str(tmp_path)),
+    ):
+        pass
+
+
+def test_turns_alternate_and_the_first_ones_are_left_out(speed, tmp_path):
+    code = (
+        "from speed.turns import Turns; import time; t = Turns(); print('a library says hello'); "
+        "t.introduce(hidden=[1]); n = 0\nwhile True:\n  n += 1; open(FILE, 'a').write(NAME); t.end(number=n)"
+    )
+    order = tmp_path / "order"
+    commands = {
+        name: [sys.executable, "-c", code.replace("FILE", repr(str(order))).replace("NAME", repr(name))]
+        for name in "ab"
+    }
+    environment = {"PYTHONPATH": f"{ROOT}/benchmarks:{ROOT}"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", environment["PYTHONPATH"])
+        with speed["turns"].Candidates(commands, str(tmp_path)) as running:
+            assert running.introductions == {"a": {"hidden": [1]}, "b": {"hidden": [1]}}
+            answers = running.rounds(2, warmup=1)
+    assert order.read_text() == "ababab"
+    assert [answer["number"] for answer in answers["b"]] == [2, 3]
+    assert all(0 <= answer["seconds"] < 10 and answer["peak_mib"] > 1 for answer in answers["a"])
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """A small encoder as a Hugging Face folder, and data in the forms of the benchmarks."""
+    data = tmp_path / "data"
+    for name in ("vocab", "sst2", "chnsenticorp", "squad-v1.1"):
+        (data / name).mkdir(parents=True)
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    vocab = "\n".join([*special, *sorted(set(WORDS)), "好", "不"]) + "\n"
+    for name in ("uncased", "chinese"):
+        (data / f"vocab/bert-base-{name}.txt").write_text(vocab, encoding="utf-8")
+    rng = np.random.default_rng(1)
+    texts = [" ".join(rng.choice(WORDS, rng.integers(3, 30))) for _ in range(100)]
+    for name, column in (("sst2", "sentence"), ("chnsenticorp", "text_a")):
+        lines = [f"{column}\tlabel", *(f"{text}\t{i % 2}" for i, text in enumerate(texts))]
+        (data / name / "train.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    answer = [{"text": "film", "answer_start": 4}]
+    questions = [{"id": str(i), "question": text, "answers": answer} for i, text in enumerate(texts)]
+    paragraphs = [{"context": "the film was good", "qas": questions}]
+    squad = {"version": "1.1", "data": [{"title": "t", "paragraphs": paragraphs}]}
+    (data / "squad-v1.1/train.json").write_text(json.dumps(squad), encoding="utf-8")
+    model = Bert(BertConfig.preset("tiny", vocab_size=21000))
+    model.build()
+    checkpoints.save_folder(tmp_path / "kbert", model)
+    checkpoints.convert(tmp_path / "kbert", tmp_path / "encoder", "huggingface")
+    return data, tmp_path / "encoder", tmp_path / "results"
+
+
+def run(data, encoder, output, *more):
+    command = [
+        sys.executable, "benchmarks/run.py", f"--init={encoder}", f"--base={encoder}", f"--data={data}",
+        f"--output={output}", *more,
+    ]  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
+
+
+@pytest.mark.slow
+def test_each_training_case_for_three_steps(folders):
+    names = ",".join(TRAINING_CASES)
+    # The other candidates differ by a switch of their library; they would be ten minutes of starting.
+    few = "kbert bfloat16,kbert bfloat16 padded,Keras Hub bfloat16"
+    done = run(*folders, f"--cases={names}", f"--candidates={few}", "--steps=3", "--rounds=1", "--warmup=0")
+    assert done.returncode == 0, done.stderr[-3000:]
+    results = json.loads((folders[-1] / "results.json").read_text())
+    assert list(results["cases"]) == TRAINING_CASES
+    for name, found in results["cases"].items():
+        assert found["peak"]["float32_gflops"] > 1, name
+        assert {"kbert bfloat16", "Keras Hub bfloat16"} <= set(found), name
+        for row in (found[who] for who in found if who != "peak"):
+            assert row["slowest"] <= row["real_tokens_per_second"] <= row["fastest"]
+            assert row["padded_tokens_per_second"] > 0.999 * row["real_tokens_per_second"] > 0
+            assert 0 < row["share_of_peak"] < 1 and 0 < row["loss"] < 20
+    mix = results["cases"]["train-sst2"]
+    shares = {
+        who: row["padded_tokens_per_second"] / row["real_tokens_per_second"]
+        for who, row in mix.items()
+        if who != "peak"
+    }
+    assert shares["kbert bfloat16"] < 1.4 < 4 < shares["Keras Hub bfloat16"]
+    assert shares["kbert bfloat16 padded"] == pytest.approx(shares["Keras Hub bfloat16"])
+    assert (folders[-1] / "table.txt").read_text().count("kbert bfloat16") >= len(TRAINING_CASES)
+
+
+def test_unknown_names_are_one_line(folders):
+    done = run(*folders, "--cases=train-everything")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(
+        "error: --cases=train-everything is not known; choose of train-"
+    )
+    done = run(*folders, "--cases=train-sst2", "--candidates=nobody")
+    assert done.returncode == 2 and "has none of nobody" in done.stderr.splitlines()[-1]
