@@ -1,0 +1,125 @@
+"""Chinese tasks from a small model of one's own: with pretraining, without it, and without a network.
+
+Fine-tunes the encoder of --init, and the same sizes from random weights, alike: same vocabulary, rows, seeds,
+epochs and rates. Where texts get classes, a logistic regression on counts of characters stands beside them:
+what the words alone say, without their order.
+
+  python benchmarks/chinese.py --init=PRETRAINED --size=mini --data=../shared/data --output=FOLDER --seeds=1,2,3
+"""
+
+import dataclasses
+import json
+import pathlib
+import subprocess
+import sys
+
+from absl import flags
+
+from kbert import entry
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("init", None, "Folder that pretrain.py wrote.", required=True)
+flags.DEFINE_string("size", "mini", "Its size, tiny to large.")
+flags.DEFINE_string("data", None, "Folder of the data sets.", required=True)
+flags.DEFINE_string("output", None, "Folder for the runs and results.json.", required=True)
+flags.DEFINE_list("sets", "chnsenticorp,ocnli,peoples-daily-ner,cmrc2018,drcd", "Data sets.")
+flags.DEFINE_list("seeds", "1,2,3", "Seeds of the runs.")
+flags.DEFINE_integer("epochs", 2, "Passes over the rows.", lower_bound=1)
+flags.DEFINE_float("learning_rate", 1e-4, "Peak.", lower_bound=0)
+flags.DEFINE_integer("max_length", 128, "Pieces of a text or window.", lower_bound=16)
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+@dataclasses.dataclass(frozen=True)
+class Chinese:
+    """One data set: its task, its files, its customary measure, and flags that its task needs."""
+
+    task: str
+    train: str
+    dev: str
+    score: str
+    more: tuple[str, ...] = ()
+
+
+SETS = {
+    "chnsenticorp": Chinese("classification", "train.tsv", "dev.tsv", "accuracy", ("--text_column=text_a",)),
+    "ocnli": Chinese("classification", "train.jsonl", "dev.jsonl", "accuracy"),
+    "peoples-daily-ner": Chinese("tagging", "train.txt", "dev.txt", "f1"),
+    "cmrc2018": Chinese("question_answering", "train.json", "dev.json", "f1", ("--measure=cmrc",)),
+    "drcd": Chinese("question_answering", "train.json", "dev.json", "f1", ("--measure=cmrc",)),
+}
+
+
+def fine_tuned(name, start, *flags_of_start):
+    """The scores of all seeds, by finetune.py."""
+    chosen = SETS[name]
+    folder = pathlib.Path(FLAGS.output, f"{name}-{start}")
+    command = [
+        sys.executable, str(ROOT / "tf_scripts/finetune.py"), f"--task={chosen.task}",
+        f"--train={FLAGS.data}/{name}/{chosen.train}", f"--dev={FLAGS.data}/{name}/{chosen.dev}",
+        f"--seeds={','.join(FLAGS.seeds)}", f"--epochs={FLAGS.epochs}", f"--model_dir={folder}",
+        f"--learning_rate={FLAGS.learning_rate}", f"--max_length={FLAGS.max_length}", *chosen.more,
+        *flags_of_start,
+    ]  # fmt: skip
+    subprocess.run(command, check=True, stdout=sys.stderr)
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    if report["runs"]:
+        return [run[chosen.score] for run in report["runs"]]
+    return [score["value"] for score in report["scores"] if score["name"] == chosen.score]
+
+
+def bag_of_characters(name):
+    """Dev accuracy of a logistic regression; of pairs both texts have counts of their own."""
+    import scipy.sparse
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    from kbert.tasks import Columns, task_class
+
+    kind, chosen = task_class("classification"), SETS[name]
+    columns = Columns(text="text_a" if "--text_column=text_a" in chosen.more else None)
+    rows = {
+        split: kind.read(f"{FLAGS.data}/{name}/{file}", columns)
+        for split, file in (("train", chosen.train), ("dev", chosen.dev))
+    }
+    fields = ("text",) if rows["train"][0].pair is None else ("text", "pair")
+    counters = {field: CountVectorizer(analyzer="char") for field in fields}
+    for field, counter in counters.items():
+        counter.fit([getattr(row, field) for row in rows["train"]])
+    counts = {
+        split: scipy.sparse.hstack(
+            [counter.transform([getattr(row, field) for row in of_split]) for field, counter in counters.items()]
+        )
+        for split, of_split in rows.items()
+    }
+    labels = {split: [row.label for row in of_split] for split, of_split in rows.items()}
+    model = LogisticRegression(max_iter=2000).fit(counts["train"], labels["train"])
+    return float(model.score(counts["dev"], labels["dev"]))
+
+
+def main():
+    """Prints a line for each set; everything is in results.json."""
+    import numpy as np
+
+    results = {}
+    for name in FLAGS.sets:
+        found = {
+            "pretrained": fine_tuned(name, "pretrained", f"--init={FLAGS.init}"),
+            "untrained": fine_tuned(
+                name, "untrained", f"--size={FLAGS.size}", f"--vocab={FLAGS.init}/vocab.txt"
+            ),
+        }
+        if SETS[name].task == "classification":
+            found["bag of characters"] = [bag_of_characters(name)]
+        results[name] = found
+        told = ", ".join(
+            f"{start} {np.mean(scores):.4f} ({min(scores):.4f} to {max(scores):.4f})"
+            for start, scores in found.items()
+        )
+        print(f"{name} {SETS[name].score}: {told}", flush=True)
+        pathlib.Path(FLAGS.output, "results.json").write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    entry.run(main)
