@@ -4,7 +4,7 @@ Fine-tunes the encoder of --init, and the same sizes from random weights, alike:
 epochs and rates. Where texts get classes, a logistic regression on counts of characters stands beside them:
 what the words alone say, without their order.
 
-  python benchmarks/chinese.py --init=PRETRAINED --size=mini --data=../shared/data --output=FOLDER --seeds=1,2,3
+  python benchmarks/chinese.py --init=PRETRAINED --size=mini --data=../shared/data --output=FOLDER
 """
 
 import dataclasses
@@ -89,7 +89,10 @@ def bag_of_characters(name):
         counter.fit([getattr(row, field) for row in rows["train"]])
     counts = {
         split: scipy.sparse.hstack(
-            [counter.transform([getattr(row, field) for row in of_split]) for field, counter in counters.items()]
+            [
+                counter.transform([getattr(row, field) for row in of_split])
+                for field, counter in counters.items()
+            ]
         )
         for split, of_split in rows.items()
     }

@@ -11,28 +11,37 @@ measured, so that a figure can be seen as a share of what the machine could do i
 In the folder are then results.json, table.txt and speed.png (extra `kbert[plots]`).
 """
 
+import importlib.util
 import json
 import os
 import pathlib
+import subprocess
 import sys
 
+import numpy as np
 from absl import flags, logging
-from speed import cases, report, training  # beside this script
+from speed import cases, inference, limits, report, training  # beside this script
 from speed.turns import Candidates, Turns
 
 from kbert import entry
 from kbert.errors import InputError
+
+CASES = {**cases.TRAINING, **cases.INFERENCE}
+#: The package that a candidate needs besides kbert's own, by the beginning of its name.
+PACKAGES = {"Keras Hub": "keras_hub", "transformers": "transformers", "ONNX Runtime": "onnxruntime"}
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("init", None, "Hugging Face folder of an encoder, with vocab.txt.", required=True)
 flags.DEFINE_string("data", None, "Folder of the data sets.", required=True)
 flags.DEFINE_string("base", None, "Such a folder of size base; default: random weights.")
 flags.DEFINE_string("output", None, "Folder for the results.", required=True)
-flags.DEFINE_list("cases", list(cases.TRAINING), "What is timed.")
+flags.DEFINE_list("cases", list(CASES), "What is timed.")
 flags.DEFINE_list("candidates", None, "Some of the candidates; default: all.")
 flags.DEFINE_integer("rounds", 5, "Turns that are timed.", lower_bound=1)
 flags.DEFINE_integer("warmup", 2, "Turns before them.", lower_bound=0)
-flags.DEFINE_integer("steps", None, "Of a turn; default: as many as suit the case.", lower_bound=1)
+flags.DEFINE_integer(
+    "steps", None, "Steps or requests of a turn; default: as suits the case.", lower_bound=1
+)
 flags.DEFINE_integer("threads", os.cpu_count(), "Of each candidate.", lower_bound=1)
 flags.DEFINE_string("role", None, "A candidate (used by the script itself).")
 
@@ -42,31 +51,69 @@ def command(case, role):
     return [sys.executable, __file__, *sys.argv[1:], f"--cases={case}", f"--role={role}"]
 
 
+def kind_of(case):
+    """The module that runs a case."""
+    return training if isinstance(case, cases.TrainingCase) else inference
+
+
+def chosen(name):
+    """The candidates of a case that were asked for and whose packages are there; others are logged."""
+    missing = tuple(who for who, package in PACKAGES.items() if importlib.util.find_spec(package) is None)
+    for who in missing:
+        logging.info("without %s: %s is missing; pip install 'kbert[bench]'", who, PACKAGES[who])
+    there = CASES[name].candidates
+    wanted = [who for who in there if not FLAGS.candidates or who in FLAGS.candidates]
+    if not wanted:
+        raise InputError(f"{name} has none of {', '.join(FLAGS.candidates)}; it has {', '.join(there)}")
+    return [who for who in wanted if not missing or not who.startswith(missing)]
+
+
+def prepare(name):
+    """Makes what the candidates load, where it is not there yet."""
+    if kind_of(CASES[name]) is training:
+        training.encoder_folder(CASES[name], FLAGS)
+    elif not inference.models_folder(FLAGS).is_dir():
+        subprocess.run(command(name, inference.PREPARE), check=True)
+
+
+def check_equal(introductions, tolerances):
+    """Compares what the candidates said at first: hidden states, or probabilities.
+
+    Raises:
+        InputError: They are not those of one model.
+    """
+    said = {who: np.array(values["compared"]) for who, values in introductions.items() if who != limits.PEAK}
+    first = next((who for who in said if "bfloat16" not in who), next(iter(said)))
+    for who, values in said.items():
+        gap = float(np.abs(values - said[first]).max())
+        kind = "bfloat16" if "bfloat16" in who + first else "float32"
+        if not gap <= tolerances[kind]:
+            raise InputError(f"{who} and {first} answer otherwise, by {gap:.2g}; they are not the same model")
+
+
 def compare(name):
     """Runs one case, and gives its results."""
-    case = cases.TRAINING[name]
-    wanted = FLAGS.candidates or case.candidates
-    chosen = [who for who in training.installed(case.candidates) if who in wanted]
-    if not chosen:
-        raise InputError(f"{name} has none of {', '.join(wanted)}; it has {', '.join(case.candidates)}")
-    rows = cases.rows_of(case, FLAGS.data, FLAGS.steps or case.steps)
-    init = training.encoder_folder(case, FLAGS)
+    case, kind = CASES[name], kind_of(CASES[name])
+    prepare(name)
     logs = pathlib.Path(FLAGS.output, "logs", name)
     logs.mkdir(parents=True, exist_ok=True)
-    commands = {who: command(name, who) for who in (*chosen, training.PEAK)}
+    commands = {who: command(name, who) for who in (*chosen(name), limits.PEAK)}
     with Candidates(commands, str(logs)) as running:
-        training.check_equal(running.introductions)
+        check_equal(running.introductions, kind.TOLERANCES)
         turns = running.rounds(FLAGS.rounds, FLAGS.warmup)
-    return training.results(case, init, rows, running.introductions, turns)
+    return kind.results(case, FLAGS, running.introductions, turns)
 
 
 def main():
     """Prints the table."""
-    unknown = [name for name in FLAGS.cases if name not in cases.TRAINING]
+    unknown = [name for name in FLAGS.cases if name not in CASES]
     if unknown:
-        raise InputError(f"--cases={','.join(unknown)} is not known; choose of {', '.join(cases.TRAINING)}")
+        raise InputError(f"--cases={','.join(unknown)} is not known; choose of {', '.join(CASES)}")
+    if FLAGS.role == limits.PEAK:
+        return limits.work_off_peak(Turns())
     if FLAGS.role:
-        return training.work_off(cases.TRAINING[FLAGS.cases[0]], FLAGS, Turns())
+        case = CASES[FLAGS.cases[0]]
+        return kind_of(case).work_off(case, FLAGS, Turns())
     os.makedirs(FLAGS.output, exist_ok=True)
     results = {"machine": report.machine(), "cases": {}}
     for name in FLAGS.cases:

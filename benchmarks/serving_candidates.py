@@ -5,7 +5,7 @@ it gives a function of a list of texts.
 """
 
 import contextlib
-import pathlib
+import importlib.util
 
 import numpy as np
 from serve_process import ServeProcess, grpc_client, rest_client  # beside this file
@@ -16,24 +16,46 @@ MAX_LENGTH = 128
 
 
 def write_models(init, work):
-    """The encoder in `init` with one head, as a folder of transformers, as ONNX, and as kbert's export."""
-    _write_peer_models(init, work)
-    _write_export(work)
+    """The encoder in `init` with one head, as kbert's export, as a folder of transformers, and as ONNX.
+
+    The last one needs torch, and is left out where that is missing.
+    """
+    from kbert import checkpoints
+    from kbert.export import export, text_module
+    from kbert.models import BertClassifier
+    from kbert.tasks import task_class
+    from kbert.text import WordPieceTokenizer
+
+    vocab = f"{init}/vocab.txt"
+    spec = {"name": "classification", "labels": LABELS, "pair": False}
+    spec |= {"max_length": MAX_LENGTH, "lowercase": True}
+    model = BertClassifier(checkpoints.read_config(init), len(LABELS))
+    model.build()
+    checkpoints.load_encoder_into(model, init)
+    _enlarge_head(model)
+    checkpoints.save_folder(f"{work}/kbert", model, spec, vocab)
+    checkpoints.convert(f"{work}/kbert", f"{work}/transformers", "huggingface")
+    tokenizer = WordPieceTokenizer(vocab, lowercase=True)
+    export(text_module(task_class("classification")(spec, tokenizer), model), f"{work}/export")
+    if importlib.util.find_spec("torch"):
+        _write_onnx(work)
 
 
-def _write_peer_models(init, work):
-    """The classifier as a folder of transformers, and as an ONNX file."""
+def _enlarge_head(model):
+    """As drawn, all probabilities would be near one half."""
+    rng = np.random.default_rng(1)
+    for weight in model.trainable_weights:
+        if "/bert/" not in f"/{weight.path}" and len(weight.shape) == 2:
+            weight.assign(rng.normal(0, 0.3, weight.shape))
+
+
+def _write_onnx(work):
+    """The folder of transformers as an ONNX file."""
     import torch
     import transformers
 
-    torch.manual_seed(1)
     load = transformers.BertForSequenceClassification.from_pretrained
-    model = load(init, num_labels=len(LABELS), attn_implementation="eager").eval()
-    # As drawn, all probabilities would be near one half.
-    model.classifier.weight.data.normal_(std=0.3)
-    model.save_pretrained(f"{work}/transformers")
-    vocab = pathlib.Path(init, "vocab.txt").read_bytes()
-    pathlib.Path(work, "transformers/vocab.txt").write_bytes(vocab)
+    model = load(f"{work}/transformers", attn_implementation="eager").eval()
     names = ["input_ids", "attention_mask", "token_type_ids"]
     inputs = tuple(torch.ones([2, 7], dtype=torch.int64) for _ in names)
     axes = {name: {0: "batch", 1: "length"} for name in names}
@@ -41,20 +63,6 @@ def _write_peer_models(init, work):
     # The older exporter; the newer one needs onnxscript.
     options = {"input_names": names, "dynamic_axes": axes, "opset_version": 17, "dynamo": False}
     torch.onnx.export(model, inputs, file, **options)
-
-
-def _write_export(work):
-    """The same weights as an export of kbert."""
-    from kbert import checkpoints
-    from kbert.export import export, text_module
-    from kbert.tasks import task_class
-    from kbert.text import WordPieceTokenizer
-
-    spec = {"name": "classification", "labels": LABELS, "pair": False}
-    spec |= {"max_length": MAX_LENGTH, "lowercase": True}
-    tokenizer = WordPieceTokenizer(f"{work}/transformers/vocab.txt", lowercase=True)
-    model = checkpoints.load(f"{work}/transformers")
-    export(text_module(task_class("classification")(spec, tokenizer), model), f"{work}/export")
 
 
 @contextlib.contextmanager

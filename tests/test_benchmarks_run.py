@@ -24,6 +24,8 @@ TRAINING_CASES = [
     "train-base-512",
 ]
 
+INFERENCE_CASES = ["infer-minilm-128", "infer-one-20", "infer-sst2"]
+
 
 @pytest.fixture(scope="module")
 def speed():
@@ -75,7 +77,8 @@ def test_a_candidate_that_fails_is_named_with_its_last_words(speed, tmp_path):
 def test_turns_alternate_and_the_first_ones_are_left_out(speed, tmp_path):
     code = (
         "from speed.turns import Turns; import time; t = Turns(); print('a library says hello'); "
-        "t.introduce(hidden=[1]); n = 0\nwhile True:\n  n += 1; open(FILE, 'a').write(NAME); t.end(number=n)"
+        "t.introduce(compared=[1]); n = 0\n"
+        "while True:\n  n += 1; open(FILE, 'a').write(NAME); t.end(number=n)"
     )
     order = tmp_path / "order"
     commands = {
@@ -86,7 +89,7 @@ def test_turns_alternate_and_the_first_ones_are_left_out(speed, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", environment["PYTHONPATH"])
         with speed["turns"].Candidates(commands, str(tmp_path)) as running:
-            assert running.introductions == {"a": {"hidden": [1]}, "b": {"hidden": [1]}}
+            assert running.introductions == {"a": {"compared": [1]}, "b": {"compared": [1]}}
             answers = running.rounds(2, warmup=1)
     assert order.read_text() == "ababab"
     assert [answer["number"] for answer in answers["b"]] == [2, 3]
@@ -101,23 +104,30 @@ def folders(tmp_path):
         (data / name).mkdir(parents=True)
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     vocab = "\n".join([*special, *sorted(set(WORDS)), "好", "不"]) + "\n"
+    (tmp_path / "vocab.txt").write_text(vocab, encoding="utf-8")
     for name in ("uncased", "chinese"):
         (data / f"vocab/bert-base-{name}.txt").write_text(vocab, encoding="utf-8")
     rng = np.random.default_rng(1)
     texts = [" ".join(rng.choice(WORDS, rng.integers(3, 30))) for _ in range(100)]
     for name, column in (("sst2", "sentence"), ("chnsenticorp", "text_a")):
         lines = [f"{column}\tlabel", *(f"{text}\t{i % 2}" for i, text in enumerate(texts))]
-        (data / name / "train.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        for split in ("train", "dev"):
+            (data / name / f"{split}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     answer = [{"text": "film", "answer_start": 4}]
     questions = [{"id": str(i), "question": text, "answers": answer} for i, text in enumerate(texts)]
     paragraphs = [{"context": "the film was good", "qas": questions}]
     squad = {"version": "1.1", "data": [{"title": "t", "paragraphs": paragraphs}]}
     (data / "squad-v1.1/train.json").write_text(json.dumps(squad), encoding="utf-8")
-    model = Bert(BertConfig.preset("tiny", vocab_size=21000))
-    model.build()
-    checkpoints.save_folder(tmp_path / "kbert", model)
-    checkpoints.convert(tmp_path / "kbert", tmp_path / "encoder", "huggingface")
     return data, tmp_path / "encoder", tmp_path / "results"
+
+
+def write_encoder(folder, vocab_size, vocab=None):
+    """Random weights as a Hugging Face folder."""
+    model = Bert(BertConfig.preset("tiny", vocab_size=vocab_size))
+    model.build()
+    own = folder.with_name("kbert")
+    checkpoints.save_folder(own, model, vocab_path=vocab)
+    checkpoints.convert(own, folder, "huggingface")
 
 
 def run(data, encoder, output, *more):
@@ -131,6 +141,7 @@ def run(data, encoder, output, *more):
 
 @pytest.mark.slow
 def test_each_training_case_for_three_steps(folders):
+    write_encoder(folders[1], vocab_size=21000)  # Cases with rows of one length draw ids up to 20,000.
     names = ",".join(TRAINING_CASES)
     # The other candidates differ by a switch of their library; they would be ten minutes of starting.
     few = "kbert bfloat16,kbert bfloat16 padded,Keras Hub bfloat16"
@@ -154,6 +165,24 @@ def test_each_training_case_for_three_steps(folders):
     assert shares["kbert bfloat16"] < 1.4 < 4 < shares["Keras Hub bfloat16"]
     assert shares["kbert bfloat16 padded"] == pytest.approx(shares["Keras Hub bfloat16"])
     assert (folders[-1] / "table.txt").read_text().count("kbert bfloat16") >= len(TRAINING_CASES)
+
+
+@pytest.mark.slow
+def test_each_inference_case_for_three_requests(folders):
+    vocab = folders[0].parent / "vocab.txt"
+    write_encoder(folders[1], len(vocab.read_text().split()), vocab)
+    done = run(*folders, f"--cases={','.join(INFERENCE_CASES)}", "--steps=3", "--rounds=1", "--warmup=0")
+    assert done.returncode == 0, done.stderr[-3000:]
+    results = json.loads((folders[-1] / "results.json").read_text())
+    assert list(results["cases"]) == INFERENCE_CASES
+    for name, found in results["cases"].items():
+        row = found["SavedModel"]
+        assert 0 < row["milliseconds"] <= row["milliseconds_95"] < 60_000, name
+        assert row["slowest"] <= row["real_tokens_per_second"] <= row["fastest"]
+        rate = row["real_tokens_per_second"] * row["seconds"][0]
+        tokens = {"infer-minilm-128": 3 * 16 * 128, "infer-one-20": 3 * 20}.get(name, rate)
+        assert rate == pytest.approx(tokens)
+    assert (folders[-1] / "table.txt").read_text().count("SavedModel") == len(INFERENCE_CASES)
 
 
 def test_unknown_names_are_one_line(folders):

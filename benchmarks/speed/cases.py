@@ -46,11 +46,6 @@ class TrainingCase:
     texts: str | None = None
     candidates: tuple[str, ...] = TRAINERS
 
-    @property
-    def unit(self) -> str:
-        """What is counted for a second."""
-        return "real tokens"
-
 
 TRAINING = {
     "train-minilm-128": TrainingCase("init", "mlm", 16, 16, 128),
@@ -69,6 +64,53 @@ TRAINING = {
         candidates=("kbert bfloat16", "kbert bfloat16 remat", "Keras Hub bfloat16", "transformers bfloat16"),
     ),
 }  # fmt: skip
+
+#: Who answers. `SavedModel` is kbert's export in a session of TensorFlow, as TF Serving runs it.
+ANSWERERS = (
+    "SavedModel",
+    "ONNX Runtime",
+    "transformers",
+    "transformers bfloat16",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class InferenceCase:
+    """From texts to the probabilities of two labels, tokenization included.
+
+    Args:
+        batch_size: Texts of a request.
+        requests: Of a turn.
+        pieces: Of each text, made of whole words; None: the texts of a file.
+        texts: File of the data folder with a column `sentence`.
+        candidates: Names.
+    """
+
+    batch_size: int
+    requests: int
+    pieces: int | None = None
+    texts: str | None = None
+    candidates: tuple[str, ...] = ANSWERERS
+
+
+INFERENCE = {
+    "infer-minilm-128": InferenceCase(16, 4, pieces=128),
+    "infer-one-20": InferenceCase(1, 40, pieces=20),
+    "infer-sst2": InferenceCase(32, 27, texts="sst2/dev.tsv"),
+}
+
+
+def texts_of(case: InferenceCase, data: str, vocab: str, requests: int) -> list[str]:
+    """The texts of a turn of so many requests, in the order of the file."""
+    number = case.batch_size * requests
+    if case.texts is None:
+        words = pathlib.Path(vocab).read_text(encoding="utf-8").split("\n")
+        words = [word for word in words if word.isascii() and word.isalpha() and len(word) > 2]
+        rng = np.random.default_rng(_SEED)
+        return [" ".join(rng.choice(words, case.pieces - 2)) for _ in range(number)]
+    with open(f"{data}/{case.texts}", encoding="utf-8") as file:
+        place = file.readline().rstrip("\n").split("\t").index("sentence")
+        return [line.rstrip("\n").split("\t")[place] for line in file][:number]
 
 
 def rows_of(case: TrainingCase, data: str, steps: int) -> list[np.ndarray]:

@@ -2,14 +2,14 @@
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+#: The candidate that only measures the machine.
+PEAK = "peak"
 
 
 def work_off_peak(turns):
-    """A candidate that trains nothing: how fast a product of two 2048 x 2048 matrices is.
-
-    Says in its introduction the floating-point operations of a turn in float32 and in bfloat16.
-    """
+    """A candidate's process that tells how fast a product of two 2048 x 2048 matrices is."""
     import tensorflow as tf
 
     sides = [tf.random.stateless_normal([2048] * 2, [1, number]) for number in range(2)]
@@ -44,3 +44,33 @@ def training_flop(config, lengths: Sequence[int], mask_rate: float) -> float:
     met = sum(length * length for length in lengths) / sum(lengths)
     head = 2 * mask_rate * width * (config.vocab_size + width)
     return 3 * (2 * weights + 4 * layers * width * met + head)
+
+
+def median_peaks(turns: Sequence[Mapping]) -> dict[str, float]:
+    """`float32_gflops` and `bfloat16_gflops` of the turns of `PEAK`."""
+    return {
+        f"{name}_gflops": statistics.median(turn[f"{name}_flops"] for turn in turns) / 1e9
+        for name in ("float32", "bfloat16")
+    }
+
+
+def rates(turns: Sequence[Mapping], lengths: Sequence[int], flop: float, peaks, bfloat16: bool) -> dict:
+    """What the turns of a candidate come to, in real tokens a second: their median, and the ends.
+
+    Args:
+        turns: What it said.
+        lengths: Of the rows of a turn.
+        flop: Of a real token.
+        peaks: Of `median_peaks`.
+        bfloat16: Whether it is compared with bfloat16's rate.
+    """
+    found = sorted(sum(lengths) / turn["seconds"] for turn in turns)
+    median = statistics.median(found)
+    return {
+        "real_tokens_per_second": median,
+        "slowest": found[0],
+        "fastest": found[-1],
+        "share_of_peak": median * flop / peaks["bfloat16_gflops" if bfloat16 else "float32_gflops"] / 1e9,
+        "peak_mib": turns[-1]["peak_mib"],
+        "seconds": [turn["seconds"] for turn in turns],
+    }

@@ -9,7 +9,8 @@ import platform
 
 from absl import logging
 
-PEAK = "peak"
+from speed.limits import PEAK
+
 _PACKAGES = ("tensorflow", "keras", "keras-hub", "torch", "transformers", "onnxruntime")
 
 
@@ -41,20 +42,37 @@ def table(found: dict) -> str:
     for case, rows in found.items():
         peak = ", ".join(f"{value:.0f} GFLOP/s in {name[:-7]}" for name, value in rows[PEAK].items())
         lines.append(f"\n{case} (matrix products: {peak})")
-        widths = {"real tokens/s": 14, "from": 9, "to": 9, "with padding": 14, "of peak": 9, "MiB": 8}
-        heads = "".join(f"{head:>{width}}" for head, width in {**widths, "kbert x": 9}.items())
-        lines.append(" " * 26 + heads)
+        lines.append(" " * 26 + "".join(f"{head:>{width}}" for head, (width, _) in _COLUMNS.items()))
         rates = {name: row["real_tokens_per_second"] for name, row in rows.items() if name != PEAK}
-        ours = max((rate for name, rate in rates.items() if name.startswith("kbert")), default=None)
-        ranked = sorted(rates, key=lambda name: -rates[name])
-        for name in ranked:
-            row = rows[name]
-            ratio = f"{ours / row['real_tokens_per_second']:.2f}" if ours else ""
-            lines.append(
-                f"{name:26}{row['real_tokens_per_second']:14,.0f}{row['slowest']:9,.0f}{row['fastest']:9,.0f}"
-                f"{row['padded_tokens_per_second']:14,.0f}{row['share_of_peak']:9.0%}{row['peak_mib']:8,.0f}{ratio:>9}"
-            )
+        ours = max((rate for name, rate in rates.items() if is_kbert(name)), default=0)
+        for name in sorted(rates, key=lambda name: -rates[name]):
+            row = {**rows[name], "ratio": ours / rates[name]}
+            lines.append(f"{name:26}" + "".join(_cell(row, *column) for column in _COLUMNS.values()))
     return "\n".join(lines).strip("\n")
+
+
+def is_kbert(name: str) -> bool:
+    """Whether a candidate is this package."""
+    return name.startswith(("kbert", "SavedModel"))
+
+
+#: Head -> width, and key and format of the number; cases lack some.
+_COLUMNS = {
+    "real tokens/s": (14, ("real_tokens_per_second", ",.0f")),
+    "from": (9, ("slowest", ",.0f")),
+    "to": (9, ("fastest", ",.0f")),
+    "with padding": (14, ("padded_tokens_per_second", ",.0f")),
+    "ms": (9, ("milliseconds", ",.2f")),
+    "ms 95 %": (9, ("milliseconds_95", ",.2f")),
+    "of peak": (9, ("share_of_peak", ".0%")),
+    "MiB": (8, ("peak_mib", ",.0f")),
+    "kbert x": (9, ("ratio", ".2f")),
+}
+
+
+def _cell(row, width, key_and_format):
+    key, form = key_and_format
+    return f"{format(row[key], form) if key in row else '':>{width}}"
 
 
 def write(folder: str, results: dict):
@@ -83,7 +101,7 @@ def _draw(path, found):
             [rate - rows[name]["slowest"] for name, rate in zip(names, rates, strict=True)],
             [rows[name]["fastest"] - rate for name, rate in zip(names, rates, strict=True)],
         ]
-        colors = ["tab:blue" if name.startswith("kbert") else "tab:gray" for name in names]
+        colors = ["tab:blue" if is_kbert(name) else "tab:gray" for name in names]
         axes.barh(names, rates, xerr=spread, color=colors)
         axes.set_title(case, loc="left")
         axes.set_xlabel("real tokens/s")

@@ -34,7 +34,7 @@ def train(case, init, rows, turns, *, bfloat16, fill_up=False, remat=False):
     steps = -(-len(rows) // case.batch_size)
     dataset = _batches(case, rows, fill_up)
     widths = [inputs["token_ids"].shape for inputs, _ in dataset.take(steps)]
-    turns.introduce(hidden=cases.digest(hidden, first), padded_tokens=int(sum(map(np.prod, widths))))
+    turns.introduce(compared=cases.digest(hidden, first), padded_tokens=int(sum(map(np.prod, widths))))
 
     class Epochs(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):

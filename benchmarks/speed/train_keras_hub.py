@@ -41,7 +41,7 @@ def train(case, init, rows, turns, *, bfloat16, xla):
     steps = -(-len(rows) // case.batch_size)
     model.compile(optimizer, loss, weighted_metrics=[], steps_per_execution=min(steps, 20), jit_compile=xla)
     dataset = tf.data.Dataset.from_tensor_slices(values).batch(case.batch_size).cache().repeat().prefetch(4)
-    turns.introduce(hidden=cases.digest(hidden, first), padded_tokens=values[0]["token_ids"].size)
+    turns.introduce(compared=cases.digest(hidden, first), padded_tokens=values[0]["token_ids"].size)
 
     class Epochs(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):

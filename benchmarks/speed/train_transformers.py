@@ -34,7 +34,7 @@ def train(case, init, rows, turns, *, bfloat16):
         ids = torch.from_numpy(first).long()
         hidden = model.eval().base_model(ids, attention_mask=(ids > 0).long()).last_hidden_state
     turns.introduce(
-        hidden=cases.digest(hidden.float().numpy(), first),
+        compared=cases.digest(hidden.float().numpy(), first),
         padded_tokens=sum(batch["input_ids"].numel() for batch in batches),
     )
     model.train()

@@ -78,7 +78,7 @@ class Candidates(contextlib.AbstractContextManager):
         for round_ in range(warmup + number):
             for name, of_name in answers.items():
                 of_name.append(self.turn(name))
-                logging.info("round %d, %s: %s", round_ + 1 - warmup, name, of_name[-1])
+                logging.info("round %d, %s: %.2f s", round_ + 1 - warmup, name, of_name[-1]["seconds"])
         return {name: of_name[warmup:] for name, of_name in answers.items()}
 
     def _answer(self, name):
