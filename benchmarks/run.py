@@ -39,9 +39,7 @@ flags.DEFINE_list("cases", list(CASES), "What is timed.")
 flags.DEFINE_list("candidates", None, "Some of the candidates; default: all.")
 flags.DEFINE_integer("rounds", 5, "Turns that are timed.", lower_bound=1)
 flags.DEFINE_integer("warmup", 2, "Turns before them.", lower_bound=0)
-flags.DEFINE_integer(
-    "steps", None, "Steps or requests of a turn; default: as suits the case.", lower_bound=1
-)
+flags.DEFINE_integer("steps", None, "Steps or requests of a turn; default: as suits the case.", lower_bound=1)
 flags.DEFINE_integer("threads", os.cpu_count(), "Of each candidate.", lower_bound=1)
 flags.DEFINE_string("role", None, "A candidate (used by the script itself).")
 

@@ -183,6 +183,19 @@ def test_each_inference_case_for_three_requests(folders):
         tokens = {"infer-minilm-128": 3 * 16 * 128, "infer-one-20": 3 * 20}.get(name, rate)
         assert rate == pytest.approx(tokens)
     assert (folders[-1] / "table.txt").read_text().count("SavedModel") == len(INFERENCE_CASES)
+    times = start_times(folders[-1] / "serving/export/1")
+    assert list(times) == ["import kbert", "the rest of it", "load", "first answer", "second answer"]
+    assert times["import kbert"] < 0.3
+
+
+def start_times(export):
+    """Name -> seconds, of the table that benchmarks/start.py prints."""
+    command = [sys.executable, "benchmarks/start.py", f"--export={export}", "--rounds=1"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = [line for line in done.stdout.splitlines() if " s (" in line]
+    return {line[:16].strip(): float(line[16:].split()[0]) for line in lines}
 
 
 def test_unknown_names_are_one_line(folders):
