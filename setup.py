@@ -20,6 +20,7 @@ TEST = [
     *PLOTS,
     "check-jsonschema>=0.30",  # the schema of Compose files
     "hypothesis>=6.100,<7",
+    "jax[cpu]>=0.6,<1",  # the other backend of the layers and models
     "kubernetes-validate>=1.31",  # the schemas of Kubernetes' objects
     "promql-parser>=0.4",  # the grammar of Prometheus' alerts
     # With its own Node.js from PyPI: without the extra, pyright fetches one from elsewhere.

@@ -11,7 +11,7 @@ from absl import logging
 
 from speed.limits import PEAK
 
-_PACKAGES = ("tensorflow", "keras", "keras-hub", "torch", "transformers", "onnxruntime")
+_PACKAGES = ("tensorflow", "keras", "keras-hub", "jax", "torch", "transformers", "onnxruntime")
 
 
 def machine() -> dict:

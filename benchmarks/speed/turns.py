@@ -85,8 +85,9 @@ class Candidates(contextlib.AbstractContextManager):
         while line := self.processes[name].stdout.readline():
             with contextlib.suppress(ValueError):
                 return json.loads(line)  # Libraries print a line of their own now and then.
-        said = self._log_of(name).read_text(encoding="utf-8").strip().splitlines()
-        raise InputError(f"{name} ended: {said[-1] if said else 'it said nothing'}; see {self._log_of(name)}")
+        said = ["it said nothing", *self._log_of(name).read_text(encoding="utf-8").strip().splitlines()]
+        last = next((line for line in reversed(said) if "Error" in line), said[-1])
+        raise InputError(f"{name} ended: {last}; see {self._log_of(name)}")
 
     def _log_of(self, name):
         return self.log / f"{name.replace(' ', '-')}.log"

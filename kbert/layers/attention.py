@@ -101,6 +101,9 @@ class SelfAttention(keras.layers.Layer):
     def call(self, inputs, attention_bias=None, training=None, return_probabilities=False, first_only=False):
         hidden_dim = inputs.shape[-1]
         query, key, value = self._project_first(inputs) if first_only else self._project(inputs)
+        if self._is_fused(training, return_probabilities):
+            context = _fused_attention(query, key, value, attention_bias)
+            return self.output_dense(ops.reshape(context, (-1, ops.shape(context)[1], hidden_dim)))
 
         scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))  # (B, N, S or 1, S)
         scores = ops.cast(scores, "float32") * (1.0 / math.sqrt(hidden_dim // self.num_heads))
@@ -113,6 +116,16 @@ class SelfAttention(keras.layers.Layer):
         context = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))  # (B, S or 1, N, D)
         outputs = self.output_dense(ops.reshape(context, (-1, ops.shape(context)[1], hidden_dim)))
         return (outputs, probabilities) if return_probabilities else outputs
+
+    def _is_fused(self, training, return_probabilities):
+        """Whether the backend has a kernel that never writes the scores down, and nothing asks for them."""
+        drops = training and self.attention_dropout
+        # The bias of masked places is out of float16's range, which only float32 scores bear.
+        return (
+            keras.backend.backend() == "jax"
+            and not (drops or return_probabilities)
+            and self.compute_dtype != "float16"
+        )
 
     def _project(self, inputs):
         """Queries, keys and values of all tokens, each (B, N, S, D)."""
@@ -140,3 +153,20 @@ class SelfAttention(keras.layers.Layer):
             "lora_rank": self.lora_rank,
             "lora_alpha": self.lora_alpha,
         }
+
+
+def _fused_attention(query, key, value, bias):
+    """The context of all heads, (B, S or 1, N, D), by Keras's op, which takes flash attention on GPUs.
+
+    Args:
+        query: (B, N, S or 1, D).
+        key: (B, N, S, D).
+        value: (B, N, S, D).
+        bias: (B, 1, 1 or S, S) or None.
+    """
+    query, key, value = (ops.transpose(heads, (0, 2, 1, 3)) for heads in (query, key, value))
+    if bias is not None:
+        # The kernels of GPUs want a bias for each place that looks.
+        shape = (ops.shape(bias)[0], 1, ops.shape(query)[1], ops.shape(key)[1])
+        bias = ops.broadcast_to(bias, shape)
+    return ops.dot_product_attention(query, key, value, bias=bias)
