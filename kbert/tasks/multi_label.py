@@ -90,13 +90,12 @@ class MultiLabel(TextTask):
             "notes": [f"A label is given from a probability of {self.spec['threshold']:.3g} on."],
             "errors": [
                 WrongAnswer(
-                    rows[place].source,
-                    marked_texts(rows[place]),
-                    _in_words(rows[place].labels),
-                    _in_words(answers[place]["labels"]),
-                    float(surest[place]),
+                    row.source, marked_texts(row), _in_words(row.labels), _in_words(answer["labels"]), weight
                 )
-                for place in np.flatnonzero((gold != given).any(1))
+                for row, answer, weight, wrong in zip(
+                    rows, answers, surest.tolist(), (gold != given).any(1), strict=True
+                )
+                if wrong
             ],
         }
 

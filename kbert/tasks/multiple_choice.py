@@ -78,7 +78,7 @@ class MultipleChoice(Task):
                     row.source, _marked_texts(row), row.choices[row.label], answer["choice"], answer["score"]
                 )
                 for row, answer, hit in zip(rows, answers, hits, strict=True)
-                if not hit
+                if row.label is not None and not hit
             ],
         }
 
