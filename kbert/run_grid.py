@@ -81,6 +81,20 @@ def run_grid(
     return best, points
 
 
+def each_run(points: Sequence[GridPoint], score: str) -> list[dict]:
+    """A row for each run: its learning rate, its seed, and its score under that name, None where it failed.
+
+    Example:
+        >>> point = GridPoint(RunSettings(learning_rate=2e-5, seed=3), Path("."), 0.7)
+        >>> each_run([point], "accuracy")
+        [{'learning_rate': 2e-05, 'seed': 3, 'accuracy': 0.7}]
+    """
+    return [
+        {"learning_rate": point.settings.learning_rate, "seed": point.settings.seed, score: point.score}
+        for point in points
+    ]
+
+
 def spread(points: Sequence[GridPoint]) -> list[dict]:
     """For each learning rate the mean, the standard deviation, the extremes and the number of failed runs.
 

@@ -134,6 +134,12 @@ def test_commands_of_a_page_run_one_after_the_other(name, folder):
                 assert program == "python", f"{PAGES[name].name}: {line}: only Python's scripts are run here"
                 done = subprocess.run([sys.executable, *arguments], **options)
                 assert done.returncode == 0, f"{line}\n{done.stderr[-3000:]}"
+    for report in folder.glob("runs/grid/report.json"):
+        runs = json.loads(report.read_text(encoding="utf-8"))["runs"]
+        assert [(run["seed"], run["learning_rate"]) for run in runs] == [
+            (1, 5e-5), (2, 5e-5), (1, 2e-5), (2, 2e-5)
+        ]  # fmt: skip
+        assert all(0 <= run["accuracy"] <= 1 for run in runs)
 
 
 def test_every_block_says_what_it_is():

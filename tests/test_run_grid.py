@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from kbert.errors import InputError
-from kbert.run_grid import clear, run_grid, spread
+from kbert.run_grid import clear, each_run, run_grid, spread
 from kbert.run_settings import RunSettings
 
 SCORES = {(2e-5, 1): 0.5, (2e-5, 2): 0.75, (5e-5, 1): None, (5e-5, 2): 0.25}
@@ -27,6 +27,10 @@ def test_the_best_of_all_runs_is_kept(tmp_path):
     assert best.score == 0.75 and best.folder.name == "learning_rate-2e-05-seed-2"
     assert {(p.settings.learning_rate, p.settings.seed): p.score for p in points} == SCORES
     assert len({p.folder for p in points}) == 4 and all(p.settings.epochs == 7 for p in points)
+    assert [(row["learning_rate"], row["seed"]) for row in each_run(points, "f1")] == [
+        (2e-5, 1), (2e-5, 2), (5e-5, 1), (5e-5, 2)
+    ]  # fmt: skip
+    assert [row["f1"] for row in each_run(points, "f1")] == [point.score for point in points]
     first, second = spread(points)
     assert first["mean"] == 0.625 and first["failed"] == 0 and first["lowest"] == 0.5
     assert first["standard_deviation"] == pytest.approx(0.25 / 2**0.5)

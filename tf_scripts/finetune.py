@@ -126,8 +126,10 @@ def main():
     )
     checkpoints.save_folder(folder, best.model, task=best.task.spec, vocab_path=start.vocab_path)
     metrics = {"epochs": best.history, "dev": best.scores}
+    runs, spread = [], []
     if len(points) > 1:
-        metrics["runs"] = run_grid.spread(points)
+        runs, spread = run_grid.each_run(points, best.task.best_score), run_grid.spread(points)
+        metrics |= {"runs": runs, "spread": spread}
     manifest.write_manifest(
         folder,
         command="finetune",
@@ -139,7 +141,7 @@ def main():
         run_report.write_run_report(
             folder, best.task, dev, best.answers, best.scores,
             model=FLAGS.model_dir, data={"train": FLAGS.train, "dev": FLAGS.dev}, lengths=encoded.lengths,
-            num_truncated=encoded.num_truncated, history=best.history, spread=metrics.get("runs", ()),
+            num_truncated=encoded.num_truncated, history=best.history, runs=runs, spread=spread,
             seconds=time.monotonic() - started,
         )  # fmt: skip
     run_grid.clear(points)
