@@ -81,6 +81,12 @@ def run_grid(
     return best, points
 
 
+def folder_of_best(points: Sequence[GridPoint]) -> Path:
+    """Where the files of the best run are; of equal ones the first is kept."""
+    measured = [point for point in points if point.score is not None]
+    return max(measured, key=lambda point: point.score or 0.0, default=points[0]).folder
+
+
 def each_run(points: Sequence[GridPoint], score: str) -> list[dict]:
     """A row for each run: its learning rate, its seed, and its score under that name, None where it failed.
 

@@ -29,12 +29,13 @@ def write_run_report(
     lengths: np.ndarray,
     num_truncated: int,
     history: Sequence[Mapping[str, float]] = (),
+    run_dir: str | os.PathLike | None = None,
     **more,
 ) -> None:
     """Writes `report.html` and `report.json`.
 
     Args:
-        folder: Of the report; the `metrics.jsonl` there, if any, gives the curves within epochs.
+        folder: Of the report.
         task: Of the model.
         rows: That were answered.
         answers: Of the task.
@@ -44,6 +45,7 @@ def write_run_report(
         lengths: Pieces of the rows that the model read.
         num_truncated: How many were cut.
         history: The logs of the epochs.
+        run_dir: Where the run left `metrics.jsonl`, which gives the curves within epochs; None: `folder`.
         **more: Further fields of `Report`, such as `seconds`.
     """
     parts = task.report_parts(rows, answers)
@@ -62,7 +64,7 @@ def write_run_report(
         scores=shown,
         command=shlex.join(["python", *sys.argv]),
         history=history,
-        curves=learning_curves(history, read_metrics(Path(folder) / "metrics.jsonl")),
+        curves=learning_curves(history, read_metrics(Path(run_dir or folder) / "metrics.jsonl")),
         lengths=length_figures(lengths.tolist(), task.spec["max_length"], num_truncated),
         **parts,
         **more,

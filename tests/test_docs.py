@@ -135,7 +135,9 @@ def test_commands_of_a_page_run_one_after_the_other(name, folder):
                 done = subprocess.run([sys.executable, *arguments], **options)
                 assert done.returncode == 0, f"{line}\n{done.stderr[-3000:]}"
     for report in folder.glob("runs/grid/report.json"):
-        runs = json.loads(report.read_text(encoding="utf-8"))["runs"]
+        found = json.loads(report.read_text(encoding="utf-8"))
+        assert "training, steps" in [line["name"] for line in found["curves"][0]["lines"]]
+        runs = found["runs"]
         assert [(run["seed"], run["learning_rate"]) for run in runs] == [
             (1, 5e-5), (2, 5e-5), (1, 2e-5), (2, 2e-5)
         ]  # fmt: skip

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from kbert.errors import InputError
-from kbert.run_grid import clear, each_run, run_grid, spread
+from kbert.run_grid import clear, each_run, folder_of_best, run_grid, spread
 from kbert.run_settings import RunSettings
 
 SCORES = {(2e-5, 1): 0.5, (2e-5, 2): 0.75, (5e-5, 1): None, (5e-5, 2): 0.25}
@@ -31,6 +31,7 @@ def test_the_best_of_all_runs_is_kept(tmp_path):
         (2e-5, 1), (2e-5, 2), (5e-5, 1), (5e-5, 2)
     ]  # fmt: skip
     assert [row["f1"] for row in each_run(points, "f1")] == [point.score for point in points]
+    assert folder_of_best(points) == best.folder
     first, second = spread(points)
     assert first["mean"] == 0.625 and first["failed"] == 0 and first["lowest"] == 0.5
     assert first["standard_deviation"] == pytest.approx(0.25 / 2**0.5)

@@ -142,7 +142,7 @@ def main():
             folder, best.task, dev, best.answers, best.scores,
             model=FLAGS.model_dir, data={"train": FLAGS.train, "dev": FLAGS.dev}, lengths=encoded.lengths,
             num_truncated=encoded.num_truncated, history=best.history, runs=runs, spread=spread,
-            seconds=time.monotonic() - started,
+            run_dir=run_grid.folder_of_best(points), seconds=time.monotonic() - started,
         )  # fmt: skip
     run_grid.clear(points)
     logging.info("saved %s after %.0f s", FLAGS.model_dir, time.monotonic() - started)
