@@ -1,9 +1,10 @@
 """Pretraining: masked-language-model loss against wall-clock, kbert beside Keras Hub's BertMaskedLM.
 
 Both train the same sizes on the same records (whole sentences of one document, up to 128 pieces), with as
-many rows a step, the same AdamW, warm-up and clipping, in bfloat16. Keras Hub masks with its own
-`MaskedLMMaskGenerator` and pads to 128, and is not compiled by XLA, which is slower on CPUs. The rate stays
-where the warm-up ends, so that the middle of one curve can be compared with the end of the other.
+many rows a step, the same AdamW, warm-up and clipping, in the precision that is faster on the machine. Keras
+Hub masks with its own `MaskedLMMaskGenerator` and pads to 128; in float32 it is compiled by XLA, in bfloat16
+not, for on CPUs that is the faster way of each. The rate stays where the warm-up ends, so that the middle of
+one curve can be compared with the end of the other.
 
 Each has a process of its own; they work in turn, a slice of seconds each, and the other one waits. After
 its slice each is measured by one function on the same masked rows of held-out text; that time, and the first
@@ -36,6 +37,7 @@ flags.DEFINE_integer("batch_size", 16, "Rows of a step.", lower_bound=2)
 flags.DEFINE_float("learning_rate", 1e-3, "Where the warm-up ends, and after it.", lower_bound=0)
 flags.DEFINE_float("dropout", 0.1, "Of both.", 0, 1)
 flags.DEFINE_integer("held_out_rows", 512, "Rows that are measured.", lower_bound=1)
+flags.DEFINE_enum("precision", "auto", ["auto", "float32", "bfloat16"], "Of both.")
 flags.DEFINE_enum("role", None, ["kbert", "keras_hub", "peak"], "A part (used by the script itself).")
 
 SCRIPT = pathlib.Path(__file__).resolve()
@@ -182,7 +184,7 @@ def run_kbert():
     from kbert.models import BertMaskedLM, MaskedLMObjective
 
     keras.utils.set_random_seed(SEED)
-    model = BertMaskedLM(config(), dtype="mixed_bfloat16")
+    model = BertMaskedLM(config(), dtype=training.dtype_policy(FLAGS.precision))
     model.build()
     measure = held_out_loss(lambda inputs: model(inputs, training=False)["mlm_logits"])
     training.fit(
@@ -198,12 +200,14 @@ def run_kbert():
 
 
 def run_keras_hub():
-    """`fit`, with what its users can choose for speed: bfloat16, no XLA, several steps a call."""
+    """`fit`, with what its users can choose for speed: precision, XLA, several steps a call."""
     import keras
     import keras_hub
 
+    from kbert.training import dtype_policy
+
     keras.utils.set_random_seed(SEED)
-    sizes = config()
+    sizes, dtype = config(), dtype_policy(FLAGS.precision)
     backbone = keras_hub.models.BertBackbone(
         vocabulary_size=sizes.vocab_size,
         num_layers=sizes.num_layers,
@@ -212,9 +216,9 @@ def run_keras_hub():
         intermediate_dim=sizes.intermediate_dim,
         dropout=sizes.dropout,
         max_sequence_length=sizes.max_length,
-        dtype="mixed_bfloat16",
+        dtype=dtype,
     )
-    model = keras_hub.models.BertMaskedLM(backbone, dtype="mixed_bfloat16")
+    model = keras_hub.models.BertMaskedLM(backbone, dtype=dtype)
     optimizer = keras.optimizers.AdamW(schedule(), weight_decay=0.01, global_clipnorm=1.0, epsilon=1e-6)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     model.compile(
@@ -222,7 +226,7 @@ def run_keras_hub():
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         weighted_metrics=[],
         steps_per_execution=STEPS_PER_CALL,
-        jit_compile=False,
+        jit_compile=dtype == "float32",
     )
     names = [value.name for value in model.inputs]
     measure = held_out_loss(lambda inputs: model({n: inputs[n] for n in names}, training=False))
@@ -261,10 +265,13 @@ def keras_hub_batches():
 
 
 def run_peak():
-    """FLOP per second of a 2048³ product in bfloat16 with all cores: P of the limit model."""
+    """FLOP per second of a 2048³ product in that precision with all cores: P of the limit model."""
     import tensorflow as tf
 
-    sides = [tf.cast(tf.random.stateless_normal([2048] * 2, [1, n]), tf.bfloat16) for n in range(2)]
+    from kbert.training import dtype_policy
+
+    kind = tf.float32 if dtype_policy(FLAGS.precision) == "float32" else tf.bfloat16
+    sides = [tf.cast(tf.random.stateless_normal([2048] * 2, [1, n]), kind) for n in range(2)]
     rates = []
     for _ in range(12):
         began = time.perf_counter()
@@ -367,7 +374,10 @@ def main():
     final = curves["keras_hub"][-1]
     reached = seconds_to(curves["kbert"], final["loss"])
     results = {
-        "flags": {name: FLAGS[name].value for name in ("size", "batch_size", "learning_rate", "dropout")},
+        "flags": {
+            name: FLAGS[name].value
+            for name in ("size", "batch_size", "learning_rate", "dropout", "precision")
+        },
         "peak_gflops": peak / 1e9,
         "kbert_seconds_to_keras_hubs_last_loss": reached,
         "share_of_keras_hubs_seconds": reached and reached / final["seconds"],
