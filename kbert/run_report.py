@@ -9,7 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from kbert import run_grid
+from kbert.data import EncodedRows
 from kbert.evaluation import Report, Score, learning_curves, length_figures, measured, write_report
+from kbert.fine_tuning import FineTuned
+from kbert.manifest import write_manifest
 from kbert.tasks import Task
 from kbert.training import read_metrics
 
@@ -70,3 +74,41 @@ def write_run_report(
         **more,
     )
     write_report(folder, report)
+
+
+def write_results(
+    model_dir: Path,
+    best: FineTuned,
+    points: Sequence[run_grid.GridPoint],
+    dev_rows: Sequence,
+    train: EncodedRows,
+    *,
+    flags: dict[str, Any],
+    data: Mapping[str, str],
+    seconds: float,
+) -> None:
+    """Writes the manifest of fine-tuning and, where it was measured, the report: of the best run, and of all.
+
+    Args:
+        model_dir: Of the model.
+        best: The run that was kept.
+        points: All runs.
+        dev_rows: That it was measured on, or none.
+        train: The training rows.
+        flags: Of the command.
+        data: What for -> name of the file.
+        seconds: That all of it took.
+    """
+    runs, spread = [], []
+    if len(points) > 1:
+        runs, spread = run_grid.each_run(points, best.task.best_score), run_grid.spread(points)
+    metrics = {"epochs": best.history, "dev": best.scores}
+    metrics |= {"runs": runs, "spread": spread} if runs else {}
+    write_manifest(model_dir, command="finetune", flags=flags, metrics=metrics, seconds=seconds)
+    if dev_rows:
+        write_run_report(
+            model_dir, best.task, dev_rows, best.answers, best.scores,
+            model=str(model_dir), data=data, lengths=train.lengths, num_truncated=train.num_truncated,
+            history=best.history, run_dir=run_grid.folder_of_best(points),
+            runs=runs, spread=spread, seconds=seconds,
+        )  # fmt: skip

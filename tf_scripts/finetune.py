@@ -87,7 +87,7 @@ def _numbers(flag, kind):
 
 def main():
     started = time.monotonic()
-    from kbert import checkpoints, fine_tuning, manifest, run_grid, run_report, training
+    from kbert import checkpoints, fine_tuning, run_grid, run_report, training
     from kbert.start import starting_point
     from kbert.tasks import task_class
     from kbert.text import WordPieceTokenizer
@@ -125,25 +125,11 @@ def main():
         run, settings, seeds=seeds, learning_rates=_numbers("learning_rate", float), model_dir=folder
     )
     checkpoints.save_folder(folder, best.model, task=best.task.spec, vocab_path=start.vocab_path)
-    metrics = {"epochs": best.history, "dev": best.scores}
-    runs, spread = [], []
-    if len(points) > 1:
-        runs, spread = run_grid.each_run(points, best.task.best_score), run_grid.spread(points)
-        metrics |= {"runs": runs, "spread": spread}
-    manifest.write_manifest(
-        folder,
-        command="finetune",
+    run_report.write_results(
+        folder, best, points, dev, encoded,
         flags={flag.name: flag.value for flag in FLAGS.get_key_flags_for_module(__name__)},
-        metrics=metrics,
-        seconds=time.monotonic() - started,
-    )
-    if dev:
-        run_report.write_run_report(
-            folder, best.task, dev, best.answers, best.scores,
-            model=FLAGS.model_dir, data={"train": FLAGS.train, "dev": FLAGS.dev}, lengths=encoded.lengths,
-            num_truncated=encoded.num_truncated, history=best.history, runs=runs, spread=spread,
-            run_dir=run_grid.folder_of_best(points), seconds=time.monotonic() - started,
-        )  # fmt: skip
+        data={"train": FLAGS.train, "dev": FLAGS.dev}, seconds=time.monotonic() - started,
+    )  # fmt: skip
     run_grid.clear(points)
     logging.info("saved %s after %.0f s", FLAGS.model_dir, time.monotonic() - started)
 
