@@ -8,14 +8,16 @@ what the words alone say, without their order.
 """
 
 import dataclasses
+import importlib.util
 import json
 import pathlib
 import subprocess
 import sys
 
-from absl import flags
+from absl import flags, logging
 
 from kbert import entry
+from kbert.errors import InputError
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("init", None, "Folder that pretrain.py wrote.", required=True)
@@ -33,21 +35,22 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 @dataclasses.dataclass(frozen=True)
 class Chinese:
-    """One data set: its task, its files, its customary measure, and flags that its task needs."""
+    """One data set: its task, its files, its customary measure, and what its task must be told."""
 
     task: str
     train: str
     dev: str
     score: str
-    more: tuple[str, ...] = ()
+    text_column: str | None = None
+    measure: str = "auto"
 
 
 SETS = {
-    "chnsenticorp": Chinese("classification", "train.tsv", "dev.tsv", "accuracy", ("--text_column=text_a",)),
+    "chnsenticorp": Chinese("classification", "train.tsv", "dev.tsv", "accuracy", text_column="text_a"),
     "ocnli": Chinese("classification", "train.jsonl", "dev.jsonl", "accuracy"),
     "peoples-daily-ner": Chinese("tagging", "train.txt", "dev.txt", "f1"),
-    "cmrc2018": Chinese("question_answering", "train.json", "dev.json", "f1", ("--measure=cmrc",)),
-    "drcd": Chinese("question_answering", "train.json", "dev.json", "f1", ("--measure=cmrc",)),
+    "cmrc2018": Chinese("question_answering", "train.json", "dev.json", "f1", measure="cmrc"),
+    "drcd": Chinese("question_answering", "train.json", "dev.json", "f1", measure="cmrc"),
 }
 
 
@@ -59,9 +62,12 @@ def fine_tuned(name, start, *flags_of_start):
         sys.executable, str(ROOT / "tf_scripts/finetune.py"), f"--task={chosen.task}",
         f"--train={FLAGS.data}/{name}/{chosen.train}", f"--dev={FLAGS.data}/{name}/{chosen.dev}",
         f"--seeds={','.join(FLAGS.seeds)}", f"--epochs={FLAGS.epochs}", f"--model_dir={folder}",
-        f"--learning_rate={FLAGS.learning_rate}", f"--max_length={FLAGS.max_length}", *chosen.more,
-        *flags_of_start,
+        f"--learning_rate={FLAGS.learning_rate}", f"--max_length={FLAGS.max_length}", *flags_of_start,
     ]  # fmt: skip
+    if chosen.text_column:
+        command.append(f"--text_column={chosen.text_column}")
+    if chosen.task == "question_answering":
+        command.append(f"--measure={chosen.measure}")
     subprocess.run(command, check=True, stdout=sys.stderr)
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     if report["runs"]:
@@ -78,7 +84,7 @@ def bag_of_characters(name):
     from kbert.tasks import Columns, task_class
 
     kind, chosen = task_class("classification"), SETS[name]
-    columns = Columns(text="text_a" if "--text_column=text_a" in chosen.more else None)
+    columns = Columns(text=chosen.text_column)
     rows = {
         split: kind.read(f"{FLAGS.data}/{name}/{file}", columns)
         for split, file in (("train", chosen.train), ("dev", chosen.dev))
@@ -105,6 +111,12 @@ def main():
     """Prints a line for each set; everything is in results.json."""
     import numpy as np
 
+    unknown = [name for name in FLAGS.sets if name not in SETS]
+    if unknown:
+        raise InputError(f"--sets={','.join(unknown)} is not known; choose of {', '.join(SETS)}")
+    counts = importlib.util.find_spec("sklearn") is not None
+    if not counts:
+        logging.info("without bags of characters: scikit-learn is missing; pip install scikit-learn")
     results = {}
     for name in FLAGS.sets:
         found = {
@@ -113,7 +125,7 @@ def main():
                 name, "untrained", f"--size={FLAGS.size}", f"--vocab={FLAGS.init}/vocab.txt"
             ),
         }
-        if SETS[name].task == "classification":
+        if counts and SETS[name].task == "classification":
             found["bag of characters"] = [bag_of_characters(name)]
         results[name] = found
         told = ", ".join(
@@ -121,7 +133,9 @@ def main():
             for start, scores in found.items()
         )
         print(f"{name} {SETS[name].score}: {told}", flush=True)
-        pathlib.Path(FLAGS.output, "results.json").write_text(json.dumps(results, indent=1) + "\n")
+        pathlib.Path(FLAGS.output, "results.json").write_text(
+            json.dumps(results, indent=1) + "\n", encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ from kbert import BertConfig, entry
 from kbert.errors import InputError
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("output", None, "Folder for results.json and table.txt.", required=True)
+flags.DEFINE_string("output", None, "Folder for results.json, table.txt and speed.png.", required=True)
 flags.DEFINE_list("cases", "pretrain-128,pretrain-512,answer-128", "What is timed.")
 flags.DEFINE_string("size", None, "Of all cases; default: base, and large for pretrain-512.")
 flags.DEFINE_integer("batch_size", None, "Rows; default: 256, 32 and 512.", lower_bound=1)

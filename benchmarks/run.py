@@ -11,10 +11,12 @@ measured, so that a figure can be seen as a share of what the machine could do i
 In the folder are then results.json, table.txt and speed.png (extra `kbert[plots]`).
 """
 
+import functools
 import importlib.util
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -40,7 +42,7 @@ flags.DEFINE_list("candidates", None, "Some of the candidates; default: all.")
 flags.DEFINE_integer("rounds", 5, "Turns that are timed.", lower_bound=1)
 flags.DEFINE_integer("warmup", 2, "Turns before them.", lower_bound=0)
 flags.DEFINE_integer("steps", None, "Steps or requests of a turn; default: as suits the case.", lower_bound=1)
-flags.DEFINE_integer("threads", os.cpu_count(), "Of each candidate.", lower_bound=1)
+flags.DEFINE_integer("threads", os.cpu_count(), "Cores of each candidate.", lower_bound=1)
 flags.DEFINE_string("role", None, "A candidate (used by the script itself).")
 
 
@@ -67,11 +69,18 @@ def chosen(name):
 
 
 def prepare(name):
-    """Makes what the candidates load, where it is not there yet."""
+    """Makes what the candidates load."""
     if kind_of(CASES[name]) is training:
         training.encoder_folder(CASES[name], FLAGS)
-    elif not inference.models_folder(FLAGS).is_dir():
-        subprocess.run(command(name, inference.PREPARE), check=True)
+    else:
+        write_classifier()
+
+
+@functools.cache
+def write_classifier():
+    """Makes the classifier that all inference cases share, anew in each run: --init may be another."""
+    shutil.rmtree(inference.models_folder(FLAGS), ignore_errors=True)
+    subprocess.run(command(next(iter(cases.INFERENCE)), inference.PREPARE), check=True)
 
 
 def check_equal(introductions, tolerances):
@@ -107,6 +116,8 @@ def main():
     unknown = [name for name in FLAGS.cases if name not in CASES]
     if unknown:
         raise InputError(f"--cases={','.join(unknown)} is not known; choose of {', '.join(CASES)}")
+    if FLAGS.role:  # Before a library counts the cores.
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: FLAGS.threads])
     if FLAGS.role == limits.PEAK:
         return limits.work_off_peak(Turns())
     if FLAGS.role:

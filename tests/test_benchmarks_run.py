@@ -1,5 +1,6 @@
-"""benchmarks/run.py: its arithmetic, and each case for three steps."""
+"""benchmarks/run.py, start.py and chinese.py: the arithmetic, and each case for three steps."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -196,6 +197,31 @@ def start_times(export):
     assert done.returncode == 0, done.stderr[-3000:]
     lines = [line for line in done.stdout.splitlines() if " s (" in line]
     return {line[:16].strip(): float(line[16:].split()[0]) for line in lines}
+
+
+@pytest.mark.slow
+def test_every_seed_of_both_starts_is_told(folders):
+    """benchmarks/chinese.py; without scikit-learn its third row is left out."""
+    data, encoder, output = folders
+    vocab = data.parent / "vocab.txt"
+    write_encoder(encoder, len(vocab.read_text().split()), vocab)
+    command = [
+        sys.executable, "benchmarks/chinese.py", f"--init={encoder}", "--size=tiny", f"--data={data}",
+        f"--output={output}", "--sets=chnsenticorp", "--seeds=1,2", "--epochs=1", "--max_length=16",
+    ]  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads((output / "results.json").read_text())["chnsenticorp"]
+    assert {"pretrained", "untrained"} <= set(found)
+    assert ("bag of characters" in found) == (importlib.util.find_spec("sklearn") is not None)
+    for start in ("pretrained", "untrained"):
+        assert len(found[start]) == 2 and all(0 <= score <= 1 for score in found[start])
+        report = json.loads((output / f"chnsenticorp-{start}/report.json").read_text())
+        assert found[start] == [run["accuracy"] for run in report["runs"]]
+    command[-4] = "--sets=everything"
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and "--sets=everything is not known" in done.stderr.splitlines()[-1]
 
 
 def test_unknown_names_are_one_line(folders):

@@ -6,9 +6,9 @@ import pathlib
 import numpy as np
 
 #: Ids of whole words and pieces in BERT's vocabularies; below are the special tokens and rare characters.
-_FIRST_WORD = 2000
+FIRST_WORD, PAST_WORDS = 2000, 20000
 MASK_RATE, CLS, SEP, MASK = 0.15, 101, 102, 103
-_SEED = 20181011
+SEED = 20181011
 
 #: Who trains. `padded` is kbert made to fill up all rows to the greatest length, as Keras Hub does.
 TRAINERS = (
@@ -35,6 +35,8 @@ class TrainingCase:
         steps: Of a turn.
         max_length: In pieces; that of all rows where `texts` is None.
         texts: File of the data folder whose rows give the lengths.
+        text_column: Its column, where the name is no customary one.
+        vocab: That the rows are cut into pieces with, of the data folder.
         candidates: Names.
     """
 
@@ -44,6 +46,8 @@ class TrainingCase:
     steps: int
     max_length: int
     texts: str | None = None
+    text_column: str | None = None
+    vocab: str = "bert-base-uncased"
     candidates: tuple[str, ...] = TRAINERS
 
 
@@ -54,8 +58,9 @@ TRAINING = {
         "init", "classification", 32, 32, 128, "sst2/train.tsv", candidates=_OF_LENGTHS
     ),
     "train-chnsenticorp": TrainingCase(
-        "init", "classification", 32, 8, 256, "chnsenticorp/train.tsv", candidates=_OF_LENGTHS
-    ),
+        "init", "classification", 32, 8, 256, "chnsenticorp/train.tsv", text_column="text_a",
+        vocab="bert-base-chinese", candidates=_OF_LENGTHS,
+    ),  # fmt: skip
     "train-squad": TrainingCase(
         "init", "classification", 32, 6, 384, "squad-v1.1/train.json", candidates=_OF_LENGTHS
     ),
@@ -106,7 +111,7 @@ def texts_of(case: InferenceCase, data: str, vocab: str, requests: int) -> list[
     if case.texts is None:
         words = pathlib.Path(vocab).read_text(encoding="utf-8").split("\n")
         words = [word for word in words if word.isascii() and word.isalpha() and len(word) > 2]
-        rng = np.random.default_rng(_SEED)
+        rng = np.random.default_rng(SEED)
         return [" ".join(rng.choice(words, case.pieces - 2)) for _ in range(number)]
     with open(f"{data}/{case.texts}", encoding="utf-8") as file:
         place = file.readline().rstrip("\n").split("\t").index("sentence")
@@ -116,26 +121,25 @@ def texts_of(case: InferenceCase, data: str, vocab: str, requests: int) -> list[
 def rows_of(case: TrainingCase, data: str, steps: int) -> list[np.ndarray]:
     """The ids of the rows of a turn, int32, [CLS] and [SEP] included, padding not."""
     number = steps * case.batch_size
-    rng = np.random.default_rng(_SEED)
+    rng = np.random.default_rng(SEED)
     if case.texts is None:
-        middle = rng.integers(_FIRST_WORD, 20000, [number, case.max_length - 2], dtype=np.int32)
+        middle = rng.integers(FIRST_WORD, PAST_WORDS, [number, case.max_length - 2], dtype=np.int32)
         return [np.concatenate([[CLS], row, [SEP]]).astype(np.int32) for row in middle]
-    return _tokenized(pathlib.Path(data, case.texts), case.max_length, number, rng)
+    return _tokenized(case, data, number, rng)
 
 
-def _tokenized(path, max_length, number, rng):
+def _tokenized(case, data, number, rng):
     """Rows of a file, drawn at random, as the task reads them that the file is for."""
     from kbert.tasks import Columns, task_class
     from kbert.text import WordPieceTokenizer
 
-    kind = task_class("question_answering" if path.suffix == ".json" else "classification")
-    rows = kind.read(str(path), Columns(text="text_a" if "chn" in path.parent.name else None))
+    kind = task_class("question_answering" if case.texts.endswith(".json") else "classification")
+    rows = kind.read(f"{data}/{case.texts}", Columns(text=case.text_column))
     chosen = [rows[place] for place in rng.choice(len(rows), min(number, len(rows)), replace=False)]
-    name = "bert-base-chinese" if "chn" in path.parent.name else "bert-base-uncased"
-    tokenizer = WordPieceTokenizer(f"{path.parent.parent}/vocab/{name}.txt", lowercase=True)
-    encoded = kind.learn(rows, tokenizer, max_length).encode(chosen)
-    ids = encoded.inputs["token_ids"].numpy()
-    return [ids[place].astype(np.int32) for place in range(min(number, len(ids)))]
+    tokenizer = WordPieceTokenizer(f"{data}/vocab/{case.vocab}.txt", lowercase=True)
+    encoded = kind.learn(rows, tokenizer, case.max_length).encode(chosen)
+    # A passage may be several windows, each of them a row.
+    return [row.astype(np.int32) for row in encoded.inputs["token_ids"].numpy()[:number]]
 
 
 def hidden_places(row: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -146,7 +150,7 @@ def hidden_places(row: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def masked(rows: list[np.ndarray]) -> dict[str, np.ndarray]:
     """Rows of one length with hidden places, as kbert names them: int32, `mask_weights` float32."""
-    rng = np.random.default_rng(_SEED)
+    rng = np.random.default_rng(SEED)
     token_ids = np.stack(rows)
     places = np.stack([hidden_places(row, rng) for row in rows])
     mask_ids = np.take_along_axis(token_ids, places, 1)
@@ -161,7 +165,7 @@ def masked(rows: list[np.ndarray]) -> dict[str, np.ndarray]:
 
 def labels_of(rows: list[np.ndarray]) -> np.ndarray:
     """Labels of two classes, drawn: the time does not depend on them."""
-    return np.random.default_rng(_SEED).integers(0, 2, len(rows)).astype(np.int32)
+    return np.random.default_rng(SEED).integers(0, 2, len(rows)).astype(np.int32)
 
 
 def padded(rows: list[np.ndarray], length: int | None = None) -> np.ndarray:

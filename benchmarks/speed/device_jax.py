@@ -11,21 +11,25 @@ def work_off(case, config, steps, turns):
     import jax
     import keras
 
-    from kbert.models import BertMaskedLM
+    from kbert.models import Bert, BertMaskedLM
 
     keras.utils.set_random_seed(1)
-    model = BertMaskedLM(config, dtype="mixed_bfloat16")
+    kind = BertMaskedLM if case.trains else Bert
+    model = kind(config, dtype="mixed_bfloat16")
     model.build()
     inputs, targets = jax.device_put(Rows(case.batch_size, case.length, case.documents).packed())
-    state = [variable.value for variable in model.trainable_variables]
-    other = [variable.value for variable in model.non_trainable_variables]
-    if not case.trains:
-        inputs.pop("mask_positions")
-        return _answer(model, state, other, inputs, steps, turns)
+    (_train if case.trains else _answer)(model, inputs, targets, steps, turns)
+
+
+def _train(model, inputs, targets, steps, turns):
+    import jax
+    import keras
+
     optimizer = keras.optimizers.AdamW(1e-4, weight_decay=0.01, global_clipnorm=1.0, epsilon=1e-6)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     optimizer.build(model.trainable_variables)
-    of_optimizer = [variable.value for variable in optimizer.variables]
+    state, other = _values(model.trainable_variables), _values(model.non_trainable_variables)
+    of_optimizer = _values(optimizer.variables)
 
     def loss_of(state, other):
         outputs, other = model.stateless_call(state, other, inputs, training=True)
@@ -44,31 +48,27 @@ def work_off(case, config, steps, turns):
         turns.end(loss=float(loss))  # Waits for the device.
 
 
-def _answer(model, state, other, inputs, steps, turns):
+def _answer(model, inputs, targets, steps, turns):
     import jax
 
-    @jax.jit
-    def call(inputs):
-        outputs, _ = model.bert.stateless_call(*_of_encoder(model, state, other), inputs, training=False)
-        return outputs["sequence_output"]
+    inputs = {"token_ids": inputs["token_ids"]}
 
+    # The weights are arguments: what a compiled function closes over, XLA would hold as constants.
+    @jax.jit
+    def call(state, other):
+        return model.stateless_call(state, other, inputs, training=False)[0]["sequence_output"]
+
+    state, other = _values(model.trainable_variables), _values(model.non_trainable_variables)
     turns.introduce()
     while True:
         for _ in range(steps):
-            hidden = call(inputs)
+            hidden = call(state, other)
         hidden.block_until_ready()
         turns.end()
 
 
-def _of_encoder(model, state, other):
-    """The values of the encoder's variables alone, trained and not."""
-    variables = [*model.trainable_variables, *model.non_trainable_variables]
-    values = {variable.path: value for variable, value in zip(variables, [*state, *other], strict=True)}
-    encoder = model.bert
-    return (
-        [values[variable.path] for variable in encoder.trainable_variables],
-        [values[variable.path] for variable in encoder.non_trainable_variables],
-    )
+def _values(variables):
+    return [variable.value for variable in variables]
 
 
 def _masked_loss(logits, targets):

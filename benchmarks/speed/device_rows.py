@@ -2,8 +2,9 @@
 
 import numpy as np
 
-_FIRST_WORD, _PAST_WORDS, _MASK = 2000, 20000, 103
-_SHORTEST, _MASKED_SHARE, _SEED = 64, 0.15, 20181011
+from speed.cases import FIRST_WORD, MASK, PAST_WORDS, SEED, hidden_places
+
+_SHORTEST = 64
 
 
 class Rows:
@@ -16,17 +17,13 @@ class Rows:
     """
 
     def __init__(self, batch_size: int, length: int, documents: bool):
-        rng = np.random.default_rng(_SEED)
+        rng = np.random.default_rng(SEED)
         self.length = length
         self.rows = [self._fill(rng) if documents else [length] for _ in range(batch_size)]
         self.documents = [
-            rng.integers(_FIRST_WORD, _PAST_WORDS, size, dtype=np.int32) for row in self.rows for size in row
+            rng.integers(FIRST_WORD, PAST_WORDS, size, dtype=np.int32) for row in self.rows for size in row
         ]
-        places = [round(_MASKED_SHARE * len(ids)) for ids in self.documents]
-        self.hidden = [
-            np.sort(rng.choice(len(ids), count, replace=False)).astype(np.int32)
-            for ids, count in zip(self.documents, places, strict=True)
-        ]
+        self.hidden = [hidden_places(ids, rng) for ids in self.documents]
 
     def _fill(self, rng) -> list[int]:
         """Sizes of documents that fit into a row, until the next one does not."""
@@ -70,7 +67,7 @@ class Rows:
                 targets["mask_ids"][row, slot] = ids[hidden]
                 targets["mask_weights"][row, slot] = 1
                 positions[row, slot] = begin + hidden
-                ids[hidden] = _MASK
+                ids[hidden] = MASK
                 place = slice(begin, begin + size)
                 inputs["token_ids"][row, place] = ids
                 inputs["part_ids"][row, place] = part
@@ -89,7 +86,7 @@ class Rows:
         for row, (document, hidden) in enumerate(zip(self.documents, self.hidden, strict=True)):
             ids[row, : len(document)] = document
             labels[row, hidden] = document[hidden]
-            ids[row, hidden] = _MASK
+            ids[row, hidden] = MASK
         return {"input_ids": ids, "attention_mask": (ids > 0).astype(np.int64), "labels": labels}
 
     def _masked_of_rows(self):

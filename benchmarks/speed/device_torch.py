@@ -30,7 +30,8 @@ def work_off(case, config, steps, turns):
     while True:
         for _ in range(steps):
             last = step()
-        turns.end(loss=float(last))  # Waits for the device.
+        value = float(last)  # Waits for the device.
+        turns.end(**({"loss": value} if case.trains else {}))
 
 
 def _train(model, batch, kind):

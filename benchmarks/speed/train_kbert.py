@@ -4,6 +4,9 @@ import numpy as np
 
 from speed import cases
 
+#: Each is an epoch in an order of its own, planned before the first.
+_MOST_TURNS = 200
+
 
 def train(case, init, rows, turns, *, bfloat16, fill_up=False, remat=False):
     """Trains in turns, of one epoch each, until the process is ended.
@@ -42,7 +45,7 @@ def train(case, init, rows, turns, *, bfloat16, fill_up=False, remat=False):
 
     fit(
         model, AdamW(LinearWarmup(5e-5, 10**6, 100), weight_decay_rate=0.01), objective, dataset,
-        steps_per_epoch=steps, epochs=10**6, callbacks=[Epochs()], parts=parts,
+        steps_per_epoch=steps, epochs=_MOST_TURNS, callbacks=[Epochs()], parts=parts,
     )  # fmt: skip
 
 
@@ -72,7 +75,7 @@ def _batches(case, rows, fill_up):
         {"token_ids": ids, "segment_ids": tf.zeros_like(ids)},
         {"label": cases.labels_of(rows)}, np.arange(len(rows)), 0, {},
     )  # fmt: skip
-    dataset = data.training_batches(encoded, case.batch_size, 200, seed=1)
+    dataset = data.training_batches(encoded, case.batch_size, _MOST_TURNS, seed=1)
     if not fill_up:
         return dataset
 

@@ -44,10 +44,6 @@ def encoder_folder(case, flags):
 
 def work_off(case, flags, turns):
     """A candidate's process."""
-    if flags.role.startswith("transformers"):
-        import torch
-
-        torch.set_num_threads(flags.threads)
     rows = cases.rows_of(case, flags.data, flags.steps or case.steps)
     return CANDIDATES[flags.role](case, encoder_folder(case, flags), rows, turns)
 
