@@ -5,6 +5,7 @@ candidates are what a user would run, tokenization included and padded to the lo
 
   SavedModel     kbert's export in a session of TensorFlow, as TF Serving runs it
   REST, gRPC     the same behind serve.py, asked over one connection that stays open
+  SavedModel int8, ONNX Runtime int8   the same in 8 bits; ONNX Runtime by its dynamic quantization
   ONNX Runtime   the model written by torch.onnx.export, float32, with the tokenizer of transformers
   transformers   torch in float32, and in bfloat16 by autocast, with that tokenizer
 
@@ -36,7 +37,7 @@ flags.DEFINE_string("text", None, "TSV with a header and a column `sentence`.", 
 flags.DEFINE_integer("rows", 256, "Texts of a round.", lower_bound=1)
 flags.DEFINE_integer("rounds", 5, "Rounds of each candidate.", lower_bound=1)
 flags.DEFINE_integer("threads", os.cpu_count(), "Of each candidate.", lower_bound=1)
-flags.DEFINE_float("tolerance", 1e-4, "Of probabilities; bfloat16's may differ a hundred times as much.")
+flags.DEFINE_float("tolerance", 1e-4, "Of probabilities; bfloat16 a hundred times, int8 two thousand.")
 flags.DEFINE_string("role", None, "A candidate (used by the script itself).")
 flags.DEFINE_string("work", None, "Folder of the models (used by the script itself).")
 
@@ -85,7 +86,7 @@ def started(names, work):
         for name, values in said.items():
             gap = float(np.abs(values - said["SavedModel"]).max())
             logging.info("%s: probabilities within %.1g of the SavedModel's", name, gap)
-            if not gap <= FLAGS.tolerance * (100 if "bfloat16" in name else 1):
+            if not gap <= FLAGS.tolerance * (100 if "bfloat16" in name else 2000 if "int8" in name else 1):
                 raise InputError(f"{name} answers otherwise, by {gap:.2g}; the models are not the same")
         yield processes
     finally:
@@ -117,7 +118,7 @@ def main():
     if missing:
         raise InputError(f"{', '.join(missing)} cannot be imported; pip install 'kbert[bench]' brings them")
     with tempfile.TemporaryDirectory() as work:
-        write_models(FLAGS.init, work)
+        write_models(FLAGS.init, work, read_texts())
         with started(CANDIDATES, work) as processes:
             seconds = take_turns(processes)
     print(f"{'':24}" + "".join(f"{f'{size} text(s): median':>20}{'95 %':>8}" for size in SIZES) + "   ms")

@@ -15,14 +15,16 @@ LABELS = ["negative", "positive"]
 MAX_LENGTH = 128
 
 
-def write_models(init, work):
+def write_models(init, work, texts):
     """The encoder in `init` with one head, as kbert's export, as a folder of transformers, and as ONNX.
 
-    The last one needs torch, and is left out where that is missing.
+    The last one needs torch, and is left out where that is missing. Export and ONNX are there in 8 bits too;
+    kbert measures the ranges on `texts`, ONNX Runtime with each request.
     """
     from kbert import checkpoints
+    from kbert.data import evaluation_batches
     from kbert.export import export, text_module
-    from kbert.models import BertClassifier
+    from kbert.models import BertClassifier, in_int8
     from kbert.tasks import task_class
     from kbert.text import WordPieceTokenizer
 
@@ -36,7 +38,11 @@ def write_models(init, work):
     checkpoints.save_folder(f"{work}/kbert", model, spec, vocab)
     checkpoints.convert(f"{work}/kbert", f"{work}/transformers", "huggingface")
     tokenizer = WordPieceTokenizer(vocab, lowercase=True)
-    export(text_module(task_class("classification")(spec, tokenizer), model), f"{work}/export")
+    task = task_class("classification")(spec, tokenizer)
+    export(text_module(task, model), f"{work}/export")
+    encoded = task.encode(task.rows_of(texts), labelled=False)
+    small = in_int8(model, [inputs for _, inputs, _ in evaluation_batches(encoded, 32)])
+    export(text_module(task, small), f"{work}/export-int8")
     if importlib.util.find_spec("torch"):
         _write_onnx(work)
 
@@ -63,10 +69,12 @@ def _write_onnx(work):
     # The older exporter; the newer one needs onnxscript.
     options = {"input_names": names, "dynamic_axes": axes, "opset_version": 17, "dynamo": False}
     torch.onnx.export(model, inputs, file, **options)
+    quantize = importlib.import_module("onnxruntime.quantization").quantize_dynamic
+    quantize(file, f"{work}/model-int8.onnx")
 
 
 @contextlib.contextmanager
-def saved_model(work, threads):
+def saved_model(work, threads, name="export"):
     """The export in a session of TensorFlow."""
     import tensorflow as tf
     import tensorflow_text  # noqa: F401
@@ -74,7 +82,7 @@ def saved_model(work, threads):
     config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=threads)
     with tf.compat.v1.Session(graph=tf.Graph(), config=config) as session, session.graph.as_default():
         loader = tf.compat.v1.saved_model.loader
-        graph = loader.load(session, ["serve"], f"{work}/export/1")
+        graph = loader.load(session, ["serve"], f"{work}/{name}/1")
         signature = graph.signature_def["serving_default"]
         fetches = {name: info.name for name, info in signature.outputs.items()}
         place = signature.inputs["text"].name
@@ -110,13 +118,13 @@ def _peer_tokenizer(work):
 
 
 @contextlib.contextmanager
-def onnx_runtime(work, threads):
+def onnx_runtime(work, threads, name="model"):
     """ONNX Runtime on the processor."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(f"{work}/model.onnx", options, ["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(f"{work}/{name}.onnx", options, ["CPUExecutionProvider"])
     encode = _peer_tokenizer(work)
 
     def answer(texts):
@@ -147,9 +155,11 @@ def transformers_torch(work, threads, bfloat16=False):
 
 CANDIDATES = {
     "SavedModel": saved_model,
+    "SavedModel int8": lambda work, threads: saved_model(work, threads, "export-int8"),
     "REST": rest,
     "gRPC": grpc,
     "ONNX Runtime": onnx_runtime,
+    "ONNX Runtime int8": lambda work, threads: onnx_runtime(work, threads, "model-int8"),
     "transformers": transformers_torch,
     "transformers bfloat16": lambda work, threads: transformers_torch(work, threads, bfloat16=True),
 }

@@ -5,6 +5,8 @@ answers of the model. The last line on stdout is its path.
 
 Example:
   python tf_scripts/export_model.py --model_dir=runs/mine --export_dir=saved_models/mine
+  python tf_scripts/export_model.py --model_dir=runs/mine --export_dir=saved_models/small \
+      --precision=int8 --calibration_data=train.tsv
 """
 
 import os
@@ -12,6 +14,7 @@ import os
 from absl import flags, logging
 
 from kbert import entry
+from kbert.errors import InputError
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model_dir", None, "Folder made by finetune.py, or by pretrain.py.", required=True)
@@ -27,19 +30,60 @@ flags.DEFINE_multi_string(
 flags.DEFINE_boolean(
     "attention", False, "Adds the signature `attention`: which piece looks at which, for the server's page."
 )
+flags.DEFINE_enum(
+    "precision", "float32", ["float32", "bfloat16", "int8"],
+    "Of the matrix products. bfloat16 pays on processors with AMX, int8 on those with VNNI or AMX.",
+)  # fmt: skip
+flags.DEFINE_string("calibration_data", None, "For int8: labelled rows, such as the training file.")
+flags.DEFINE_string("text_column", None, "Its column of the text; default: a customary name.")
+flags.DEFINE_string("pair_column", None, "Its column of the second text; default: a customary name.")
+flags.DEFINE_string("label_column", None, "Its column of the label; default: a customary name.")
+flags.DEFINE_list("columns", None, "Names of all its columns, for a TSV or CSV file without a header line.")
+
+
+def check_flags():
+    if FLAGS.precision == "int8" and not FLAGS.calibration_data:
+        raise InputError(
+            "--precision=int8 needs --calibration_data=FILE, rows like those to come: the training file, say"
+        )
+    if FLAGS.precision != "int8" and FLAGS.calibration_data:
+        raise InputError(f"--calibration_data is for --precision=int8, not for {FLAGS.precision}")
+
+
+def fine_tuned_module():
+    from kbert import inference
+    from kbert.export import text_module
+
+    answering = inference.pipeline(FLAGS.model_dir)
+    task, model = answering.task, answering.model
+    if FLAGS.precision == "int8":
+        from kbert.quantization import quantized
+        from kbert.tasks import Columns
+
+        columns = Columns(
+            text=FLAGS.text_column,
+            pair="" if task.spec.get("pair") is False else FLAGS.pair_column,
+            label=FLAGS.label_column,
+            names=FLAGS.columns and tuple(FLAGS.columns),
+        )
+        model, _ = quantized(task, model, task.read(FLAGS.calibration_data, columns))
+        return text_module(task, model, FLAGS.max_length)
+    return text_module(task, model, FLAGS.max_length, FLAGS.precision)
 
 
 def main():
     from kbert import checkpoints, inference
-    from kbert.export import MaskFiller, add_attention, export, text_module
+    from kbert.export import MaskFiller, add_attention, export
 
+    check_flags()
     task = checkpoints.read_spec(FLAGS.model_dir)["task"]
     if task is not None and task.get("name") == "pretraining":
+        if FLAGS.precision != "float32":
+            raise InputError(f"--precision={FLAGS.precision} is for fine-tuned models; leave it out")
         spec, tokenizer = inference.read_spec_and_tokenizer(FLAGS.model_dir)
         module = MaskFiller(spec, tokenizer, checkpoints.load(FLAGS.model_dir), FLAGS.max_length)
     else:
-        answering = inference.pipeline(FLAGS.model_dir)
-        module = text_module(answering.task, answering.model, FLAGS.max_length)
+        module = fine_tuned_module()
     if FLAGS.attention:
         add_attention(module)
     filters = [names.split(",") for names in FLAGS.warmup_filter]

@@ -73,7 +73,9 @@ TRAINING = {
 #: Who answers. `SavedModel` is kbert's export in a session of TensorFlow, as TF Serving runs it.
 ANSWERERS = (
     "SavedModel",
+    "SavedModel int8",
     "ONNX Runtime",
+    "ONNX Runtime int8",
     "transformers",
     "transformers bfloat16",
 )

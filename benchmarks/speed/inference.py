@@ -9,8 +9,10 @@ import serving_candidates  # in the folder above
 
 from speed import cases, limits
 
-#: Of probabilities, of another order of sums and of bfloat16.
-TOLERANCES = {"float32": 1e-4, "bfloat16": 0.05}
+#: Of probabilities, of another order of sums, of bfloat16 and of 8 bits.
+TOLERANCES = {"float32": 1e-4, "bfloat16": 0.05, "int8": 0.2}
+#: Whose texts the ranges of 8 bits are measured on.
+CALIBRATION = "infer-sst2"
 PREPARE = "prepare"
 
 
@@ -19,7 +21,8 @@ def work_off(case, flags, turns):
     work = models_folder(flags)
     if flags.role == PREPARE:
         work.mkdir(parents=True)
-        serving_candidates.write_models(flags.init, str(work))
+        texts = _texts(cases.INFERENCE[CALIBRATION], flags)
+        serving_candidates.write_models(flags.init, str(work), texts[:256])
         return
     texts = _texts(case, flags)
     batches = [texts[i : i + case.batch_size] for i in range(0, len(texts), case.batch_size)]

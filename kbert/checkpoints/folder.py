@@ -47,7 +47,7 @@ MODELS = {
 }
 
 #: Constructor arguments that say nothing about the weights, or are kept elsewhere.
-_NOT_OF_THE_HEAD = ("config", "name", "dtype", "remat")
+_NOT_OF_THE_HEAD = ("config", "name", "dtype", "remat", "int8")
 
 
 def save_folder(
@@ -66,9 +66,13 @@ def save_folder(
         vocab_path: The vocabulary, copied to `vocab.txt`.
 
     Raises:
-        InputError: The model has LoRA adapters.
+        InputError: The model has LoRA adapters, or is one in 8 bits.
     """
     require_merged(model)
+    if model.get_config().get("int8"):
+        raise InputError(
+            f"{model.name} is in 8 bits, which is a form for exports; save the model it was made of"
+        )
     head = {key: value for key, value in model.get_config().items() if key not in _NOT_OF_THE_HEAD}
     spec = {
         "format": _FORMAT,

@@ -45,8 +45,8 @@ class AnswerFinder(TextModule):
     inputs = (_QUESTION, _CONTEXT)
     max_text_bytes: ClassVar[int] = 1_000_000
 
-    def __init__(self, task, model, max_length=None):
-        super().__init__(task, model, max_length)
+    def __init__(self, task, model, max_length=None, precision="float32"):
+        super().__init__(task, model, max_length, precision)
         nothing = tf.RaggedTensor.from_row_lengths(tf.zeros([0], tf.int32), [0])  # pyright: ignore[reportAttributeAccessIssue]
         self._cut(nothing, nothing)  # Refuses settings that do not fit.
 

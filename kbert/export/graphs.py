@@ -20,17 +20,18 @@ _GRAPHS = {
 }
 
 
-def text_module(task: Task, model, max_length: int | None = None) -> TextModule:
+def text_module(task: Task, model, max_length: int | None = None, precision: str = "float32") -> TextModule:
     """The graph of a fine-tuned model, to be given to `export`.
 
     Args:
         task: What the model was fine-tuned for.
-        model: Built.
+        model: Built; for 8 bits, of `kbert.models.in_int8`.
         max_length: Longest sequence in pieces; None is the task's.
+        precision: `"float32"` or `"bfloat16"`, as of `TextModule`.
 
     Raises:
         InputError: There is no graph for the task yet, or something does not fit the model.
     """
     if task.name not in _GRAPHS:
         raise InputError(f"the task is {task.name}; expected one of {', '.join(_GRAPHS)}")
-    return _GRAPHS[task.name](task, model, max_length)
+    return _GRAPHS[task.name](task, model, max_length, precision)

@@ -119,6 +119,7 @@ def _write(module, answered: list[dict], folder: str, warmup_filters: Sequence[S
     description = {
         "schema": SCHEMA,
         "task": module.task,
+        "precision": module.precision,
         "signatures": {name: _describe(function) for name, function in signatures.items()},
         "weights": {"bytes": _num_bytes(module.weights), "sha256": _digest(module.weights)},
         "versions": {

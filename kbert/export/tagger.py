@@ -30,13 +30,13 @@ class TextTagger(TextModule):
         InputError: As `TextModule`, or the tags do not fit the model.
     """
 
-    def __init__(self, task, model, max_length=None):
+    def __init__(self, task, model, max_length=None, precision="float32"):
         tags = task.spec["tags"]
         if len(tags) != model.num_tags or len(set(tags)) != len(tags):
             raise InputError(
                 f"tags={tags}; the model has num_tags={model.num_tags}; expected as many different tags"
             )
-        super().__init__(task, model, max_length)
+        super().__init__(task, model, max_length, precision)
         self._write = TagWriter(tags, self.task["scheme"])
 
     def answer(self, text):

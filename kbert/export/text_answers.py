@@ -142,9 +142,9 @@ class TextClassifier(TextAnswers):
 
     example_signature = "classify"
 
-    def __init__(self, task, model, max_length=None):
+    def __init__(self, task, model, max_length=None, precision="float32"):
         _check_labels(task, model)
-        super().__init__(task, model, max_length)
+        super().__init__(task, model, max_length, precision)
 
     def answer(self, *texts):
         read = self.read(*texts)
@@ -180,9 +180,9 @@ class TextLabeller(TextAnswers):
 
     example_signature = "classify"
 
-    def __init__(self, task, model, max_length=None):
+    def __init__(self, task, model, max_length=None, precision="float32"):
         _check_labels(task, model)
-        super().__init__(task, model, max_length)
+        super().__init__(task, model, max_length, precision)
 
     def answer(self, *texts):
         read = self.read(*texts)

@@ -50,12 +50,13 @@ class TextModule(tf.Module, abc.ABC):
     model is reached through a closure, which SavedModel does not follow, and the module owns the plain
     `tf.Variable`s behind the Keras weights, each once.
 
-    The graph computes in float32, whatever policy the model was trained under.
+    The graph computes in `precision`, whatever policy the model was trained under.
 
     Args:
         task: What the model was fine-tuned for.
-        model: Built.
+        model: Built; for 8 bits, of `kbert.models.in_int8`.
         max_length: Longest sequence in pieces, [CLS] and [SEP] included, at least 5; None is the task's.
+        precision: Of the matrix products, `"float32"` or `"bfloat16"`; without effect on a model in 8 bits.
 
     Raises:
         InputError: Labels, vocabulary or `max_length` do not fit the model.
@@ -69,11 +70,13 @@ class TextModule(tf.Module, abc.ABC):
     #: What a text may have in bytes; what is beyond is not read.
     max_text_bytes: ClassVar[int] = MAX_TEXT_BYTES
 
-    def __init__(self, task: Task, model, max_length: int | None = None):
+    def __init__(self, task: Task, model, max_length: int | None = None, precision: str = "float32"):
         super().__init__(name="text_module")
         longest: int = task.spec["max_length"] if max_length is None else max_length
         _check_fit(model, task.tokenizer, longest)
-        model = _in_float32(model)
+        #: `"float32"`, `"bfloat16"` or `"int8"`.
+        self.precision: str = "int8" if model.bert.int8 else precision
+        model = _under_policy(model, "mixed_bfloat16" if self.precision == "bfloat16" else "float32")
         self._task = type(task)({**task.spec, "max_length": longest}, task.tokenizer)
         self.tokenizer: WordPieceTokenizer = task.tokenizer
         self.max_length = longest
@@ -241,10 +244,10 @@ def _dense(inputs: Mapping[str, tf.RaggedTensor]) -> dict[str, tf.Tensor]:
     return dense
 
 
-def _in_float32(model):
-    if model.dtype_policy.name == "float32":
+def _under_policy(model, policy):
+    if model.dtype_policy.name == policy:
         return model
-    copy = type(model).from_config({**model.get_config(), "dtype": "float32"})
+    copy = type(model).from_config({**model.get_config(), "dtype": policy})
     copy.build()
     copy.set_weights(model.get_weights())
     return copy

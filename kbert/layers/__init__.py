@@ -15,6 +15,7 @@ from kbert.layers.heads import MaskedLanguageModelHead as MaskedLanguageModelHea
 from kbert.layers.heads import Pooler as Pooler
 from kbert.layers.heads import gather_positions as gather_positions
 from kbert.layers.initializers import truncated_normal as truncated_normal
+from kbert.layers.int8 import Int8Dense as Int8Dense
 from kbert.layers.losses import absolute_error_sum as absolute_error_sum
 from kbert.layers.losses import binary_correct_sum as binary_correct_sum
 from kbert.layers.losses import binary_cross_entropy_sum as binary_cross_entropy_sum
@@ -26,6 +27,7 @@ from kbert.layers.losses import exact_match_sum as exact_match_sum
 from kbert.layers.losses import squared_error_sum as squared_error_sum
 from kbert.layers.masks import attention_bias as attention_bias
 from kbert.layers.masks import part_attention_bias as part_attention_bias
+from kbert.layers.normalization import LayerNorm as LayerNorm
 from kbert.layers.pooling import first_pool as first_pool
 from kbert.layers.pooling import l2_normalize as l2_normalize
 from kbert.layers.pooling import max_pool as max_pool

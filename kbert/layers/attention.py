@@ -7,6 +7,7 @@ from keras import ops
 
 from kbert.layers.dense import AdaptableDense
 from kbert.layers.dropout import Dropout
+from kbert.layers.int8 import Int8Dense
 
 
 @keras.saving.register_keras_serializable(package="kbert")
@@ -23,6 +24,7 @@ class SelfAttention(keras.layers.Layer):
         initializer_range: Standard deviation of the truncated normal that starts the matrices.
         lora_rank: Rank of the low-rank updates of all four projections, or None; see `AdaptableDense`.
         lora_alpha: Their α; the rank when left out.
+        int8: Whether the projections are `Int8Dense`, for inference alone; excludes `lora_rank`.
 
     Call arguments:
         inputs: float (B, S, H).
@@ -37,7 +39,7 @@ class SelfAttention(keras.layers.Layer):
         indexed [batch, head, from, to].
 
     Raises:
-        ValueError: H is not divisible by `num_heads`.
+        ValueError: H is not divisible by `num_heads`, or there are updates of 8-bit projections.
 
     Reference:
         Vaswani et al., 2017, section 3.2.
@@ -50,9 +52,13 @@ class SelfAttention(keras.layers.Layer):
         initializer_range: float = 0.02,
         lora_rank: int | None = None,
         lora_alpha: float | None = None,
+        int8: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        if int8 and lora_rank is not None:
+            raise ValueError(f"int8=True and lora_rank={lora_rank}; merge the low-rank updates first")
+        self.int8 = int8
         self.num_heads = num_heads
         self.attention_dropout = attention_dropout
         self.initializer_range = initializer_range
@@ -71,6 +77,8 @@ class SelfAttention(keras.layers.Layer):
         self.built = True
 
     def _projection(self, name, units, parts):
+        if self.int8:
+            return Int8Dense(units, dtype="float32", name=name)
         return AdaptableDense(
             units,
             self.initializer_range,
@@ -152,6 +160,7 @@ class SelfAttention(keras.layers.Layer):
             "initializer_range": self.initializer_range,
             "lora_rank": self.lora_rank,
             "lora_alpha": self.lora_alpha,
+            "int8": self.int8,
         }
 
 

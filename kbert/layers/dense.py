@@ -5,6 +5,7 @@ import gc
 import keras
 from keras import ops
 
+from kbert.layers.activations import activation as activation_function
 from kbert.layers.initializers import truncated_normal
 
 
@@ -20,9 +21,16 @@ def _linear(inputs, kernel, bias=None):
     return outputs
 
 
+def _activated_linear(inputs, kernel, bias, activation):
+    """act(x·W + b), all before the unfolding, where TensorFlow makes one kernel of a float32 gelu and it."""
+    shape = ops.shape(inputs)
+    outputs = ops.matmul(ops.reshape(inputs, (-1, shape[-1])), kernel)
+    return ops.reshape(activation(ops.add(outputs, bias)), (*shape[:-1], kernel.shape[-1]))
+
+
 @keras.saving.register_keras_serializable(package="kbert")
 class TokenDense(keras.layers.Layer):
-    """Linear projection y = x·W + b of the last axis, for tokens in rows.
+    """Projection y = act(x·W + b) of the last axis, for tokens in rows.
 
     `keras.layers.Dense` turns an input of rank 3 into a tensor contraction, which on a CPU is slower
     than one matrix product. This layer folds the leading axes into one, multiplies, and unfolds them.
@@ -30,6 +38,7 @@ class TokenDense(keras.layers.Layer):
     Args:
         units: Width of the output.
         initializer_range: Standard deviation of the truncated normal that starts W; b starts at 0.
+        activation: Name of act, as `kbert.layers.activation` takes it; None for a linear projection.
 
     Call arguments:
         inputs: float (..., input width).
@@ -37,15 +46,21 @@ class TokenDense(keras.layers.Layer):
     Returns:
         float (..., units), in the compute dtype.
 
+    Raises:
+        ValueError: The activation is unknown.
+
     Example:
         >>> TokenDense(3)(keras.ops.ones((2, 5, 4))).shape
         TensorShape([2, 5, 3])
     """
 
-    def __init__(self, units: int, initializer_range: float = 0.02, **kwargs):
+    def __init__(self, units: int, initializer_range: float = 0.02, activation: str | None = None, **kwargs):
         super().__init__(**kwargs)
         self.units = units
         self.initializer_range = initializer_range
+        self.activation = activation
+        if activation is not None:
+            activation_function(activation)  # An unknown name shows here, not in the first batch.
 
     def build(self, inputs_shape):
         self.kernel = self.add_weight(
@@ -56,14 +71,24 @@ class TokenDense(keras.layers.Layer):
         self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
         self.built = True
 
-    def call(self, inputs):
-        return _linear(inputs, self.kernel, self.bias)
+    def call(self, inputs, training=None):
+        if self.activation is None:
+            return _linear(inputs, self.kernel, self.bias)
+        activate = activation_function(self.activation, bool(training))
+        if self.compute_dtype == "float32" and not training:
+            return _activated_linear(inputs, self.kernel, self.bias, activate)
+        return activate(_linear(inputs, self.kernel, self.bias))
 
     def compute_output_shape(self, inputs_shape):
         return (*inputs_shape[:-1], self.units)
 
     def get_config(self):
-        return {**super().get_config(), "units": self.units, "initializer_range": self.initializer_range}
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "initializer_range": self.initializer_range,
+            "activation": self.activation,
+        }
 
 
 @keras.saving.register_keras_serializable(package="kbert")
@@ -108,7 +133,7 @@ class AdaptableDense(TokenDense):
         lora_alpha: float | None = None,
         **kwargs,
     ):
-        super().__init__(units, initializer_range, **kwargs)
+        super().__init__(units, initializer_range, None, **kwargs)
         if units % parts:
             raise ValueError(f"units={units} is not divisible into parts={parts} of equal width")
         if lora_rank is not None:
@@ -200,12 +225,10 @@ class AdaptableDense(TokenDense):
         return [ops.add(outputs[0], updates[0]), ops.add(outputs[1], updates[1])]
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "parts": self.parts,
-            "lora_rank": self.lora_rank,
-            "lora_alpha": self.lora_alpha,
-        }
+        config = super().get_config()
+        del config["activation"]
+        own = {"parts": self.parts, "lora_rank": self.lora_rank, "lora_alpha": self.lora_alpha}
+        return config | own
 
 
 def _check_lora(rank, alpha) -> None:

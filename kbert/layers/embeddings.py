@@ -5,6 +5,7 @@ from keras import ops
 
 from kbert.layers.dropout import Dropout
 from kbert.layers.initializers import truncated_normal
+from kbert.layers.normalization import LayerNorm
 
 #: Share of the coarse position in a composed one, as published; 0.5 would not tell (i, j) from (j, i).
 _COARSE_SHARE = 0.4
@@ -75,9 +76,7 @@ class BertEmbeddings(keras.layers.Layer):
                 f"extended_length={extended_length}; expected more than max_length={max_length} and at most "
                 f"its square, {max_length**2}"
             )
-        self.layer_norm = keras.layers.LayerNormalization(
-            epsilon=layer_norm_epsilon, dtype="float32", name="layer_norm"
-        )
+        self.layer_norm = LayerNorm(epsilon=layer_norm_epsilon, dtype="float32", name="layer_norm")
         self.dropout_layer = Dropout(dropout, dtype="float32", name="dropout")
 
     def build(self, token_ids_shape, segment_ids_shape=None, position_ids_shape=None):
@@ -110,7 +109,7 @@ class BertEmbeddings(keras.layers.Layer):
                 ops.one_hot(segment_ids, self.num_segments, dtype="float32"), self.segment_embeddings
             )
         hidden = ops.add(ops.add(tokens, positions), segments)
-        return self.dropout_layer(self.layer_norm(hidden), training=training)
+        return self.dropout_layer(self.layer_norm(hidden, training=training), training=training)
 
     def _positions(self, length):
         """The vectors of the first positions, float32 (length, hidden_dim)."""

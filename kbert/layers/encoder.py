@@ -7,6 +7,8 @@ from kbert.layers.activations import activation as activation_function
 from kbert.layers.attention import SelfAttention
 from kbert.layers.dense import TokenDense
 from kbert.layers.dropout import Dropout
+from kbert.layers.int8 import Int8Dense
+from kbert.layers.normalization import LayerNorm
 from kbert.layers.recompute import recompute
 
 
@@ -26,6 +28,7 @@ class TransformerBlock(keras.layers.Layer):
         initializer_range: Standard deviation of the truncated normal that starts the matrices.
         remat: Whether training keeps only the inputs, and computes the rest again in the backward pass: a
             fraction of the memory, for nearly half as much time again, with the same numbers.
+        int8: Whether the four projections are `Int8Dense`, for inference alone.
 
     Call arguments:
         inputs: float (B, S, H).
@@ -50,6 +53,7 @@ class TransformerBlock(keras.layers.Layer):
         layer_norm_epsilon: float = 1e-12,
         initializer_range: float = 0.02,
         remat: bool = False,
+        int8: bool = False,
         **kwargs,
     ):
         # The sum of all sublayers stays in float32 under mixed precision, only matrix products leave it: it
@@ -63,22 +67,22 @@ class TransformerBlock(keras.layers.Layer):
         self.layer_norm_epsilon = layer_norm_epsilon
         self.initializer_range = initializer_range
         self.remat = remat
+        self.int8 = int8
         activation_function(activation)  # An unknown name shows here, not in the first batch.
 
     def build(self, inputs_shape, attention_bias_shape=None):
         hidden_dim = inputs_shape[-1]
         policy = {"dtype": self.dtype_policy}
         self.attention = SelfAttention(
-            self.num_heads, self.attention_dropout, self.initializer_range, name="attention", **policy
-        )
-        self.attention_layer_norm = keras.layers.LayerNormalization(
+            self.num_heads, self.attention_dropout, self.initializer_range, int8=self.int8, name="attention",
+            **policy,
+        )  # fmt: skip
+        self.attention_layer_norm = LayerNorm(
             epsilon=self.layer_norm_epsilon, dtype="float32", name="attention_layer_norm"
         )
-        self.intermediate = TokenDense(
-            self.intermediate_dim, self.initializer_range, name="intermediate", **policy
-        )
-        self.output_dense = TokenDense(hidden_dim, self.initializer_range, name="output", **policy)
-        self.output_layer_norm = keras.layers.LayerNormalization(
+        self.intermediate = self._projection("intermediate", self.intermediate_dim, self.activation)
+        self.output_dense = self._projection("output", hidden_dim, chained=True)
+        self.output_layer_norm = LayerNorm(
             epsilon=self.layer_norm_epsilon, dtype="float32", name="output_layer_norm"
         )
         self.dropout_layer = Dropout(self.dropout, name="dropout", dtype="float32")
@@ -86,6 +90,11 @@ class TransformerBlock(keras.layers.Layer):
             layer.build(inputs_shape)
         self.output_dense.build((*inputs_shape[:-1], self.intermediate_dim))
         self.built = True
+
+    def _projection(self, name, units, activation=None, chained=False):
+        if self.int8:
+            return Int8Dense(units, activation, chained, dtype="float32", name=name)
+        return TokenDense(units, self.initializer_range, activation, dtype=self.dtype_policy, name=name)
 
     def call(self, inputs, attention_bias=None, training=None, return_probabilities=False, first_only=False):
         def forward(*tensors):
@@ -106,13 +115,17 @@ class TransformerBlock(keras.layers.Layer):
         )
         inputs = inputs[:, :1] if first_only else inputs
         attended = self.dropout_layer(attended, training=training)
-        hidden = self.attention_layer_norm(ops.add(inputs, attended))
+        hidden = self.attention_layer_norm(ops.add(inputs, attended), training=training)
 
-        activate = activation_function(self.activation, bool(training))
-        transformed = self.output_dense(activate(self.intermediate(hidden)))
+        transformed = self.output_dense(self._intermediate(hidden, training))
         transformed = self.dropout_layer(transformed, training=training)
-        outputs = self.output_layer_norm(ops.add(hidden, transformed))
+        outputs = self.output_layer_norm(ops.add(hidden, transformed), training=training)
         return (outputs, probabilities) if return_probabilities else outputs
+
+    def _intermediate(self, hidden, training):
+        if self.int8:  # In the steps that the next product takes, without a way over float32.
+            return self.intermediate(hidden, output_bounds=self.output_dense.input_bounds)
+        return self.intermediate(hidden, training=training)
 
     def get_config(self):
         return {
@@ -125,4 +138,5 @@ class TransformerBlock(keras.layers.Layer):
             "layer_norm_epsilon": self.layer_norm_epsilon,
             "initializer_range": self.initializer_range,
             "remat": self.remat,
+            "int8": self.int8,
         }

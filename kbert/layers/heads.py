@@ -5,6 +5,7 @@ from keras import ops
 
 from kbert.layers.activations import activation as activation_function
 from kbert.layers.dense import TokenDense
+from kbert.layers.normalization import LayerNorm
 
 
 def gather_positions(sequence, positions):
@@ -108,19 +109,20 @@ class MaskedLanguageModelHead(keras.layers.Layer):
 
     def build(self, hidden_shape, table_shape):
         self.transform = TokenDense(
-            hidden_shape[-1], self.initializer_range, dtype=self.dtype_policy, name="transform"
+            hidden_shape[-1],
+            self.initializer_range,
+            self.activation,
+            dtype=self.dtype_policy,
+            name="transform",
         )
         self.transform.build(hidden_shape)
-        self.layer_norm = keras.layers.LayerNormalization(
-            epsilon=self.layer_norm_epsilon, dtype="float32", name="layer_norm"
-        )
+        self.layer_norm = LayerNorm(epsilon=self.layer_norm_epsilon, dtype="float32", name="layer_norm")
         self.layer_norm.build(hidden_shape)
         self.bias = self.add_weight(name="bias", shape=(table_shape[0],), initializer="zeros")
         self.built = True
 
     def call(self, hidden, table, training=None):
-        activate = activation_function(self.activation, bool(training))
-        hidden = self.layer_norm(activate(self.transform(hidden)))
+        hidden = self.layer_norm(self.transform(hidden, training=training), training=training)
         hidden = ops.cast(hidden, self.compute_dtype)
         batch, count, width = *ops.shape(hidden)[:2], hidden.shape[-1]
         rows = ops.reshape(hidden, (-1, width))

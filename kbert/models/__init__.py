@@ -10,6 +10,7 @@ from kbert.models.embedder import BertEmbedder as BertEmbedder
 from kbert.models.embedder import CosineRegressionObjective as CosineRegressionObjective
 from kbert.models.embedder import InBatchNegativesObjective as InBatchNegativesObjective
 from kbert.models.head_model import HeadModel as HeadModel
+from kbert.models.int8 import in_int8 as in_int8
 from kbert.models.lora import AdaptableModel as AdaptableModel
 from kbert.models.lora import require_merged as require_merged
 from kbert.models.masked_lm import BertMaskedLM as BertMaskedLM

@@ -60,12 +60,14 @@ class Bert(AdaptableModel):
         config: BertConfig,
         pooler: bool = True,
         remat: bool = False,
+        int8: bool = False,
         name: str = "bert",
         **kwargs,
     ):
         super().__init__(name=name, **kwargs)
         self.config = config
         self.remat = remat
+        self.int8 = int8
         policy = {"dtype": self.dtype_policy}
         self.embeddings = BertEmbeddings(
             vocab_size=config.vocab_size,
@@ -89,6 +91,7 @@ class Bert(AdaptableModel):
                 layer_norm_epsilon=config.layer_norm_epsilon,
                 initializer_range=config.initializer_range,
                 remat=remat,
+                int8=int8,
                 name=f"layer_{index}",
                 **policy,
             )
@@ -144,6 +147,7 @@ class Bert(AdaptableModel):
             "config": self.config.to_dict(),
             "pooler": self.pooler is not None,
             "remat": self.remat,
+            "int8": self.int8,
             "name": self.name,
             "dtype": self.dtype_policy.name,
         }

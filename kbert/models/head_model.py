@@ -21,12 +21,22 @@ class HeadModel(AdaptableModel):
         pooler: Whether the heads read `pooled_output`; an encoder without pooler has no weights for it.
         name: Name of the model, the first part of every weight's path.
         remat: As for `Bert`; models with heads take it as a keyword argument too.
+        int8: Likewise.
     """
 
-    def __init__(self, config: BertConfig, *, pooler: bool, name: str, remat: bool = False, **kwargs):
+    def __init__(
+        self,
+        config: BertConfig,
+        *,
+        pooler: bool,
+        name: str,
+        remat: bool = False,
+        int8: bool = False,
+        **kwargs,
+    ):
         super().__init__(name=name, **kwargs)
         self.config = config
-        self.bert = Bert(config, pooler=pooler, remat=remat, dtype=self.dtype_policy)
+        self.bert = Bert(config, pooler=pooler, remat=remat, int8=int8, dtype=self.dtype_policy)
 
     def build(self, inputs_shape=None):
         """Creates all weights; their shapes depend on the constructor's arguments alone."""
@@ -48,6 +58,7 @@ class HeadModel(AdaptableModel):
             "config": self.config.to_dict(),
             **self.head_config(),
             "remat": self.bert.remat,
+            "int8": self.bert.int8,
             "name": self.name,
             "dtype": self.dtype_policy.name,
         }

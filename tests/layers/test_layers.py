@@ -7,6 +7,7 @@ import pytest
 from kbert.layers import (
     BertEmbeddings,
     Dropout,
+    LayerNorm,
     MaskedLanguageModelHead,
     Pooler,
     SelfAttention,
@@ -37,8 +38,40 @@ def numpy_weights(layer):
     return {weight.path.split("/", 1)[-1]: np.asarray(weight) for weight in layer.weights}
 
 
-def test_token_dense_contract():
-    assert_layer_contract(TokenDense, {"units": 6, "initializer_range": 0.5}, HIDDEN)
+@pytest.mark.parametrize("name", [None, "gelu", "silu"])
+def test_token_dense_contract(name):
+    kwargs = {"units": 6, "initializer_range": 0.5, "activation": name}
+    assert_layer_contract(TokenDense, kwargs, HIDDEN)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("name", ["gelu", "relu"])
+def test_token_dense_has_one_activation_in_training_and_out_of_it(name, dtype):
+    layer = TokenDense(6, 0.5, name, dtype=dtype)
+    plain = TokenDense(6, 0.5, dtype=dtype)
+    for one in (layer, plain):
+        one.build(HIDDEN.shape)
+    plain.set_weights(layer.get_weights())
+    want = np.asarray(keras.ops.cast(activation(name)(plain(HIDDEN)), "float32"))
+    for training in (False, True):
+        have = np.asarray(keras.ops.cast(layer(HIDDEN, training=training), "float32"))
+        np.testing.assert_allclose(have, want, atol=1e-6 if dtype == "float32" else 0.02)
+    with pytest.raises(ValueError, match="activation='swish' is unknown"):
+        TokenDense(6, activation="swish")
+
+
+def test_layer_norm_in_training_and_out_of_it():
+    layer = LayerNorm(epsilon=1e-6)
+    layer.build(HIDDEN.shape)
+    gamma, beta = RNG.normal(size=(2, 8)).astype("float32")
+    layer.set_weights([gamma, beta])
+    inputs = HIDDEN * 3 + 50  # A mean far from 0, where squares of it would cancel.
+    exact = inputs.astype(float)
+    exact = (exact - exact.mean(-1, keepdims=True)) / np.sqrt(exact.var(-1, keepdims=True) + 1e-6)
+    for training in (False, True):
+        np.testing.assert_allclose(
+            np.asarray(layer(inputs, training=training)), exact * gamma + beta, atol=2e-5
+        )
 
 
 def test_dropout_contract():
