@@ -4,10 +4,11 @@ Both start from the same encoder, see the same batches in the same order, with t
 clipping and dropout, and their outputs are decoded and scored by the same code: what may differ is the
 arithmetic of training, and the time it takes. kbert computes as its default says (bfloat16 where the
 processor has it); transformers in float32, and once in bfloat16 by autocast. Seconds are those of training
-and of answering the dev rows, for kbert after each epoch, without start-up, reading and tokenizing.
+and of answering the dev rows, for kbert after each epoch, without start-up, reading and tokenizing. Each run
+is in results.json as soon as it is done; the same command goes on where it was stopped.
 
   python benchmarks/finetuning.py --init=FOLDER --data=../shared/data --sets=rte,mrpc --seeds=1,2,3 \
-      --peer_python=PYTHON_WITH_TORCH
+      --output=FOLDER --peer_python=PYTHON_WITH_TORCH
 """
 
 import dataclasses
@@ -21,23 +22,28 @@ import sys
 import tempfile
 import time
 
-from absl import flags
+from absl import flags, logging
+from finetuning_peer import Settings, train_and_answer  # beside this script
 
 from kbert import entry
+from kbert.errors import InputError
+from kbert.evaluation import write_whole
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("init", None, "Hugging Face folder of an encoder.", required=True)
 flags.DEFINE_string("data", None, "Folder of the data sets.", required=True)
+flags.DEFINE_string("output", None, "Folder for results.json.", required=True)
 flags.DEFINE_list("sets", "rte,mrpc,stsb,cola,trec", "Data sets.")
 flags.DEFINE_list("seeds", "1,2,3", "Seeds of the runs.")
 flags.DEFINE_integer("limit", None, "Training rows at most, for a trial.", lower_bound=1)
 flags.DEFINE_string("peer_python", sys.executable, "Interpreter that has torch and transformers.")
+flags.DEFINE_bool("autocast", True, "Runs the peer in bfloat16 too, with the first seed.")
 flags.DEFINE_bool("peer_bfloat16", False, "Autocast in the peer (used by the script itself).")
 flags.DEFINE_string("role", None, "A part of it (used by the script itself).")
 flags.DEFINE_string("work", None, "Folder of the parts (used by the script itself).")
 
 SCRIPT = pathlib.Path(__file__).resolve()
-BATCH, RATE, WARMUP, DECAY = 32, 5e-5, 0.1, 0.01
+SETTINGS = Settings()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,15 +100,18 @@ def run_kbert(benchmark, seed, work):
     task, start, train, dev = _task(benchmark)
     encoded = task.encode(train)
     settings = RunSettings(
-        epochs=benchmark.epochs, batch_size=BATCH, learning_rate=RATE, warmup_ratio=WARMUP,
-        weight_decay=DECAY, seed=seed, keep="last",
+        epochs=benchmark.epochs, seed=seed, keep="last", **dataclasses.asdict(SETTINGS),
     )  # fmt: skip
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     folder = work / f"model-{seed}"
     done = fine_tuning.fine_tune(
         task, start, encoded, dev, init=FLAGS.init, settings=settings, model_dir=folder, parts=parts
     )
-    return {"seconds": time.perf_counter() - started, "score": done.scores[benchmark.score]}
+    return {
+        "seconds": time.perf_counter() - started,
+        "cpu_seconds": time.process_time() - cpu_started,
+        "score": done.scores[benchmark.score],
+    }
 
 
 def write_batches(benchmark, seed, work):
@@ -111,8 +120,13 @@ def write_batches(benchmark, seed, work):
 
     task, _, train, dev = _task(benchmark)
     encoded, encoded_dev = task.encode(train), task.encode(dev)
-    batches = list(data.training_batches(encoded, BATCH, benchmark.epochs, seed).as_numpy_iterator())
-    answered = [inputs for _, inputs, _ in data.evaluation_batches(encoded_dev, BATCH).as_numpy_iterator()]
+    batches = list(
+        data.training_batches(encoded, SETTINGS.batch_size, benchmark.epochs, seed).as_numpy_iterator()
+    )
+    answered = [
+        inputs
+        for _, inputs, _ in data.evaluation_batches(encoded_dev, SETTINGS.batch_size).as_numpy_iterator()
+    ]
     size = len(task.spec.get("labels") or task.spec.get("tags") or [None])
     (work / f"batches-{seed}.pickle").write_bytes(pickle.dumps((batches, answered, size)))
     return {}
@@ -120,86 +134,12 @@ def write_batches(benchmark, seed, work):
 
 def run_transformers(benchmark, seed, work):
     """The usual loop of torch on the same batches; leaves the outputs for the dev rows."""
-    import torch
-    from transformers import get_linear_schedule_with_warmup
-
-    torch.manual_seed(seed)
     batches, answered, size = pickle.loads((work / f"batches-{seed}.pickle").read_bytes())
-    model = _peer_model(benchmark.task, size)
-    plain = [p for name, p in model.named_parameters() if "LayerNorm" in name or name.endswith("bias")]
-    known = {id(parameter) for parameter in plain}
-    others = [p for p in model.parameters() if id(p) not in known]
-    optimizer = torch.optim.AdamW(
-        [{"params": plain, "weight_decay": 0.0}, {"params": others}], RATE, weight_decay=DECAY
+    found, seconds, cpu_seconds = train_and_answer(
+        benchmark.task, FLAGS.init, batches, answered, size, seed, SETTINGS, FLAGS.peer_bfloat16
     )
-    schedule = get_linear_schedule_with_warmup(optimizer, round(WARMUP * len(batches)), len(batches))
-    started = time.perf_counter()
-    model.train()
-    for inputs, targets in batches:
-        with torch.autocast("cpu", torch.bfloat16, enabled=FLAGS.peer_bfloat16):
-            outputs = _peer_outputs(model, inputs)
-        _peer_loss(outputs, targets).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
-    model.eval()
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=FLAGS.peer_bfloat16):
-        found = [
-            {name: value.float().numpy() for name, value in _peer_outputs(model, inputs).items()}
-            for inputs in answered
-        ]
-    seconds = time.perf_counter() - started
     (work / f"outputs-{seed}.pickle").write_bytes(pickle.dumps(found))
-    return {"seconds": seconds}
-
-
-def _peer_model(task, size):
-    import transformers
-
-    kinds = {"tagging": "TokenClassification", "question_answering": "QuestionAnswering"}
-    kind = getattr(transformers, f"AutoModelFor{kinds.get(task, 'SequenceClassification')}")
-    return kind.from_pretrained(FLAGS.init, **({} if task == "question_answering" else {"num_labels": size}))
-
-
-def _peer_outputs(model, inputs):
-    """Outputs under kbert's names: those of words at their first pieces, those of padding never chosen."""
-    import torch
-
-    mask = torch.tensor(inputs["padding_mask"])
-    found = model(
-        input_ids=torch.tensor(inputs["token_ids"]),
-        token_type_ids=torch.tensor(inputs["segment_ids"]),
-        attention_mask=mask,
-    )
-    if "start_logits" in found:
-        return {
-            name: found[name].float().masked_fill(mask == 0, -1e9) for name in ("start_logits", "end_logits")
-        }
-    logits = found["logits"].float()
-    if "word_positions" in inputs:
-        positions = torch.tensor(inputs["word_positions"]).long()
-        logits = logits.gather(1, positions[..., None].expand(-1, -1, logits.shape[-1]))
-        return {"logits": logits, "word_mask": (positions > 0).int()}
-    return {"logits": logits}
-
-
-def _peer_loss(outputs, targets):
-    import torch
-    from torch.nn.functional import cross_entropy, mse_loss
-
-    targets = {name: torch.tensor(value) for name, value in targets.items()}
-    if "start_position" in targets:
-        sides = ("start", "end")
-        return sum(
-            cross_entropy(outputs[f"{side}_logits"], targets[f"{side}_position"].long()) for side in sides
-        ) / len(sides)
-    if "score" in targets:
-        return mse_loss(outputs["logits"][:, 0], targets["score"])
-    if "tag_ids" in targets:
-        words = outputs["word_mask"] > 0
-        return cross_entropy(outputs["logits"][words], targets["tag_ids"][words].long())
-    return cross_entropy(outputs["logits"], targets["label"].long())
+    return {"seconds": seconds, "cpu_seconds": cpu_seconds}
 
 
 class _Recorded:
@@ -228,7 +168,7 @@ def score_transformers(benchmark, seed, work):
     encoded = task.encode(dev)
     recorded = pickle.loads((work / f"outputs-{seed}.pickle").read_bytes())
     outputs = {}
-    batches = data.evaluation_batches(encoded, BATCH)
+    batches = data.evaluation_batches(encoded, SETTINGS.batch_size)
     for (rows, inputs, _), found in zip(batches, recorded, strict=True):
         for name, values in task.predictions(_Recorded(found), inputs).items():
             of_rows = outputs.setdefault(name, [None] * len(encoded))
@@ -251,7 +191,7 @@ def run_role(role, name, seed, work, *more):
     python = FLAGS.peer_python if role == "transformers" else sys.executable
     command = [
         python, str(SCRIPT), f"--role={role}", f"--sets={name}", f"--seeds={seed}", f"--work={work}",
-        f"--init={FLAGS.init}", f"--data={FLAGS.data}", *more,
+        f"--init={FLAGS.init}", f"--data={FLAGS.data}", f"--output={FLAGS.output}", *more,
     ]  # fmt: skip
     if FLAGS.limit:
         command.append(f"--limit={FLAGS.limit}")
@@ -259,46 +199,70 @@ def run_role(role, name, seed, work, *more):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def compare(name, work):
+class Results:
+    """What was found: set -> candidate -> seed -> its row; in a file after each run."""
+
+    def __init__(self, folder):
+        self.path = pathlib.Path(folder, "results.json")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.rows = json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else {}
+
+    def add(self, name, who, seed, run):
+        """Runs what is not there yet."""
+        of_seeds = self.rows.setdefault(name, {}).setdefault(who, {})
+        if seed not in of_seeds:
+            of_seeds[seed] = run()
+            write_whole(self.path, json.dumps(self.rows, indent=1) + "\n")
+            logging.info("%s, %s, seed %s: %s", name, who, seed, of_seeds[seed])
+
+
+def compare(results, name, work):
     """Runs both on one set, in turn, seed by seed."""
-    rows = {"kbert": [], "transformers": []}
+
+    def peer(seed, *more):
+        if not (work / f"batches-{seed}.pickle").exists():
+            run_role("batches", name, seed, work)
+        row = run_role("transformers", name, seed, work, *more)
+        return row | run_role("scores", name, seed, work)
+
     for seed in FLAGS.seeds:
-        rows["kbert"].append(run_role("kbert", name, seed, work))
-        run_role("batches", name, seed, work)
-        row = run_role("transformers", name, seed, work)
-        rows["transformers"].append(row | run_role("scores", name, seed, work))
+        results.add(name, "kbert", seed, lambda seed=seed: run_role("kbert", name, seed, work))
+        results.add(name, "transformers", seed, lambda seed=seed: peer(seed))
         shutil.rmtree(work / f"model-{seed}", ignore_errors=True)
-    row = run_role("transformers", name, FLAGS.seeds[0], work, "--peer_bfloat16")
-    rows["transformers_bfloat16"] = [row | run_role("scores", name, FLAGS.seeds[0], work)]
-    return {
-        peer: {
-            "scores": [row["score"] for row in found],
-            "mean": statistics.mean(row["score"] for row in found),
-            "seconds": statistics.median(row["seconds"] for row in found),
-        }
-        for peer, found in rows.items()
-    }
+    if FLAGS.autocast:
+        first = FLAGS.seeds[0]
+        results.add(name, "transformers bfloat16", first, lambda: peer(first, "--peer_bfloat16"))
+
+
+def told(name, found):
+    """A line on one set: means over the seeds, the spread of both, and seconds beside the faster peer's."""
+    rows = {who: list(of_seeds.values()) for who, of_seeds in found.items()}
+    scores = {who: [row["score"] for row in of_who] for who, of_who in rows.items()}
+    means = {who: statistics.mean(values) for who, values in scores.items()}
+    spread = {who: max(values) - min(values) for who, values in scores.items()}
+    times = {who: statistics.median(row["seconds"] for row in of_who) for who, of_who in rows.items()}
+    ratio = times["kbert"] / min(value for who, value in times.items() if who != "kbert")
+    seconds = ", ".join(f"{who} {value:.0f}" for who, value in times.items())
+    scored = ", ".join(
+        f"{who} {means[who]:.4f} (spread {spread[who]:.4f})" for who in ("kbert", "transformers")
+    )
+    return f"{name:10s} {SETS[name].score}: {scored}; seconds: {seconds}; {ratio:.2f} of the faster peer's"
 
 
 def main():
-    """Prints a line for each set, and at last one JSON object."""
+    """Prints a line for each set."""
     if FLAGS.role:
         benchmark, work = SETS[FLAGS.sets[0]], pathlib.Path(FLAGS.work)
         print(json.dumps(ROLES[FLAGS.role](benchmark, int(FLAGS.seeds[0]), work)))
         return
-    results = {}
+    unknown = [name for name in FLAGS.sets if name not in SETS]
+    if unknown:
+        raise InputError(f"--sets={','.join(unknown)} is not known; choose of {', '.join(SETS)}")
+    results = Results(FLAGS.output)
     for name in FLAGS.sets:
         with tempfile.TemporaryDirectory() as work:
-            results[name] = compare(name, pathlib.Path(work))
-        ours, peers = results[name]["kbert"], [results[name][key] for key in results[name] if key != "kbert"]
-        fastest = min(peer["seconds"] for peer in peers)
-        seconds = f"{ours['seconds']:.0f} : {peers[0]['seconds']:.0f} (bfloat16 {peers[1]['seconds']:.0f})"
-        print(
-            f"{name:10s} {SETS[name].score}: kbert {ours['mean']:.4f}, peer {peers[0]['mean']:.4f}; "
-            f"seconds {seconds}, {ours['seconds'] / fastest:.2f} of the faster one",
-            flush=True,
-        )
-    print(json.dumps(results))
+            compare(results, name, pathlib.Path(work))
+        print(told(name, results.rows[name]), flush=True)
 
 
 if __name__ == "__main__":

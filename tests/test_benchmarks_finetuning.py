@@ -1,0 +1,111 @@
+"""benchmarks/finetuning.py: each part on a few rows, the line it prints, and that it goes on where it was."""
+
+import importlib.util
+import json
+import os
+import pathlib
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.test_benchmarks_run import ROOT, folders, write_encoder  # noqa: F401 (a fixture)
+
+BENCHMARKS = pathlib.Path(ROOT, "benchmarks")
+
+
+@pytest.fixture
+def finetuning(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    spec = importlib.util.spec_from_file_location("finetuning", BENCHMARKS / "finetuning.py")
+    module = importlib.util.module_from_spec(spec)
+    flags = sys.modules["absl.flags"]
+    monkeypatch.setattr(flags, "FLAGS", flags.FlagValues())
+    for name in ("string", "list", "integer", "bool"):
+        define = getattr(flags, f"DEFINE_{name}")
+        monkeypatch.setattr(
+            flags,
+            f"DEFINE_{name}",
+            lambda *args, define=define, **kwargs: define(*args, flag_values=flags.FLAGS, **kwargs),
+        )
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(folders, *more):  # noqa: F811
+    data, encoder, output = folders
+    command = [
+        sys.executable, "benchmarks/finetuning.py", f"--init={encoder}", f"--data={data}",
+        f"--output={output}", *more,
+    ]  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+
+
+@pytest.mark.slow
+def test_kbert_trains_and_the_peer_gets_its_batches(folders):  # noqa: F811
+    vocab = folders[0].parent / "vocab.txt"
+    write_encoder(folders[1], len(vocab.read_text().split()), vocab)
+    work = folders[0].parent
+    options = ["--sets=sst2", "--seeds=7", f"--work={work}"]
+    done = run(folders, *options, "--role=kbert")
+    assert done.returncode == 0, done.stderr[-3000:]
+    row = json.loads(done.stdout.splitlines()[-1])
+    assert 0 <= row["score"] <= 1 and row["seconds"] > 0 and row["cpu_seconds"] > 0
+    done = run(folders, *options, "--role=batches")
+    assert done.returncode == 0, done.stderr[-3000:]
+    batches, answered, size = pickle.loads((work / "batches-7.pickle").read_bytes())
+    assert len(batches) == 4 and size == 2  # 100 rows, one epoch.
+    assert sum(len(inputs["token_ids"]) for inputs, _ in batches) == 100
+    assert sum(len(inputs["token_ids"]) for inputs in answered) >= 100
+    # What the peer would say; the model of those answers is kbert's own decoding.
+    outputs = [{"logits": np.tile([[0.0, 1.0]], (len(inputs["token_ids"]), 1))} for inputs in answered]
+    (work / "outputs-7.pickle").write_bytes(pickle.dumps(outputs))
+    done = run(folders, *options, "--role=scores")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads(done.stdout.splitlines()[-1]) == {"score": 0.5}
+
+
+@pytest.mark.slow
+def test_both_sides_from_beginning_to_end(folders):  # noqa: F811
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    vocab = folders[0].parent / "vocab.txt"
+    write_encoder(folders[1], len(vocab.read_text().split()), vocab)
+    done = run(folders, "--sets=sst2", "--seeds=1,2", "--noautocast")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.startswith("sst2       accuracy: kbert 0.")
+    found = json.loads((folders[2] / "results.json").read_text())["sst2"]
+    assert set(found) == {"kbert", "transformers"} and all(set(rows) == {"1", "2"} for rows in found.values())
+
+
+def test_what_is_there_is_not_run_again(finetuning, tmp_path):
+    results = finetuning.Results(tmp_path / "new")
+    results.add("rte", "kbert", "1", lambda: {"score": 0.5})
+    again = finetuning.Results(tmp_path / "new")
+    again.add("rte", "kbert", "1", lambda: pytest.fail("run again"))
+    again.add("rte", "kbert", "2", lambda: {"score": 0.7})
+    rows = json.loads((tmp_path / "new/results.json").read_text())
+    assert rows == {"rte": {"kbert": {"1": {"score": 0.5}, "2": {"score": 0.7}}}}
+
+
+def test_the_line_of_a_set(finetuning):
+    row = lambda score, seconds: {"score": score, "seconds": seconds}  # noqa: E731
+    found = {
+        "kbert": {"1": row(0.8, 10), "2": row(0.9, 12), "3": row(0.85, 11)},
+        "transformers": {"1": row(0.7, 40), "2": row(0.8, 44)},
+        "transformers bfloat16": {"1": row(0.7, 22)},
+    }
+    assert finetuning.told("rte", found) == (
+        "rte        accuracy: kbert 0.8500 (spread 0.1000), transformers 0.7500 (spread 0.1000); "
+        "seconds: kbert 11, transformers 42, transformers bfloat16 22; 0.50 of the faster peer's"
+    )
+
+
+def test_an_unknown_set_is_one_line(folders):  # noqa: F811
+    done = run(folders, "--sets=rte,glue")
+    assert done.returncode == 2
+    assert "--sets=glue is not known; choose of sst2, mrpc, rte" in done.stderr.splitlines()[-1]
+    assert not folders[2].exists()
