@@ -22,12 +22,13 @@ import sys
 import tempfile
 import time
 
-from absl import flags, logging
+from absl import flags
 from finetuning_peer import Settings, train_and_answer  # beside this script
+from finetuning_sets import SETS
+from kept_results import KeptResults
 
 from kbert import entry
 from kbert.errors import InputError
-from kbert.evaluation import write_whole
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("init", None, "Hugging Face folder of an encoder.", required=True)
@@ -44,37 +45,6 @@ flags.DEFINE_string("work", None, "Folder of the parts (used by the script itsel
 
 SCRIPT = pathlib.Path(__file__).resolve()
 SETTINGS = Settings()
-
-
-@dataclasses.dataclass(frozen=True)
-class Benchmark:
-    """One data set: its task, its files, how it is trained, and the customary measure."""
-
-    task: str
-    files: tuple[str, str]
-    score: str
-    max_length: int = 128
-    epochs: int = 3
-    names: tuple[str, ...] | None = None
-
-
-SETS = {
-    "sst2": Benchmark("classification", ("sst2/train.tsv", "sst2/dev.tsv"), "accuracy", epochs=1),
-    "mrpc": Benchmark("classification", ("mrpc/train.tsv", "mrpc/dev.tsv"), "accuracy"),
-    "rte": Benchmark("classification", ("rte/train.tsv", "rte/dev.tsv"), "accuracy", max_length=256),
-    "cola": Benchmark(
-        "classification",
-        ("cola/train.tsv", "cola/dev.tsv"),
-        "matthews",
-        names=("source", "label", "star", "sentence"),
-    ),
-    "trec": Benchmark("classification", ("trec/train.tsv", "trec/dev.tsv"), "accuracy"),
-    "stsb": Benchmark("regression", ("stsb-en/train.tsv", "stsb-en/dev.tsv"), "spearman"),
-    "conll2003": Benchmark("tagging", ("conll2003/train.txt", "conll2003/dev.txt"), "f1"),
-    "squad": Benchmark(
-        "question_answering", ("squad-v1.1/train.json", "squad-v1.1/dev.json"), "f1", max_length=384, epochs=2
-    ),
-}
 
 
 def _task(benchmark):
@@ -199,23 +169,6 @@ def run_role(role, name, seed, work, *more):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-class Results:
-    """What was found: set -> candidate -> seed -> its row; in a file after each run."""
-
-    def __init__(self, folder):
-        self.path = pathlib.Path(folder, "results.json")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.rows = json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else {}
-
-    def add(self, name, who, seed, run):
-        """Runs what is not there yet."""
-        of_seeds = self.rows.setdefault(name, {}).setdefault(who, {})
-        if seed not in of_seeds:
-            of_seeds[seed] = run()
-            write_whole(self.path, json.dumps(self.rows, indent=1) + "\n")
-            logging.info("%s, %s, seed %s: %s", name, who, seed, of_seeds[seed])
-
-
 def compare(results, name, work):
     """Runs both on one set, in turn, seed by seed."""
 
@@ -258,7 +211,7 @@ def main():
     unknown = [name for name in FLAGS.sets if name not in SETS]
     if unknown:
         raise InputError(f"--sets={','.join(unknown)} is not known; choose of {', '.join(SETS)}")
-    results = Results(FLAGS.output)
+    results = KeptResults(FLAGS.output)
     for name in FLAGS.sets:
         with tempfile.TemporaryDirectory() as work:
             compare(results, name, pathlib.Path(work))

@@ -1,43 +1,47 @@
-"""benchmarks/finetuning.py: each part on a few rows, the line it prints, and that it goes on where it was."""
+"""benchmarks/finetuning.py and recipes.py: their parts on a few rows, what they print, and how they go on."""
 
-import importlib.util
+import functools
+import importlib
 import json
 import os
-import pathlib
 import pickle
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from absl import flags
 
 from tests.test_benchmarks_run import ROOT, folders, write_encoder  # noqa: F401 (a fixture)
 
-BENCHMARKS = pathlib.Path(ROOT, "benchmarks")
+
+@pytest.fixture
+def load(monkeypatch):
+    """Loads a script of benchmarks/ with flags of its own, for scripts define the same names."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    monkeypatch.setattr(flags, "FLAGS", flags.FlagValues())
+    for name in ("string", "list", "integer", "bool"):
+        define = functools.partial(getattr(flags, f"DEFINE_{name}"), flag_values=flags.FLAGS)
+        monkeypatch.setattr(flags, f"DEFINE_{name}", define)
+    return importlib.import_module
 
 
 @pytest.fixture
-def finetuning(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    spec = importlib.util.spec_from_file_location("finetuning", BENCHMARKS / "finetuning.py")
-    module = importlib.util.module_from_spec(spec)
-    flags = sys.modules["absl.flags"]
-    monkeypatch.setattr(flags, "FLAGS", flags.FlagValues())
-    for name in ("string", "list", "integer", "bool"):
-        define = getattr(flags, f"DEFINE_{name}")
-        monkeypatch.setattr(
-            flags,
-            f"DEFINE_{name}",
-            lambda *args, define=define, **kwargs: define(*args, flag_values=flags.FLAGS, **kwargs),
-        )
-    spec.loader.exec_module(module)
-    return module
+def finetuning(load, monkeypatch):
+    monkeypatch.delitem(sys.modules, "finetuning", raising=False)
+    return load("finetuning")
 
 
-def run(folders, *more):  # noqa: F811
+@pytest.fixture
+def recipes(load, monkeypatch):
+    monkeypatch.delitem(sys.modules, "recipes", raising=False)
+    return load("recipes")
+
+
+def run(folders, *more, script="finetuning"):  # noqa: F811
     data, encoder, output = folders
     command = [
-        sys.executable, "benchmarks/finetuning.py", f"--init={encoder}", f"--data={data}",
+        sys.executable, f"benchmarks/{script}.py", f"--init={encoder}", f"--data={data}",
         f"--output={output}", *more,
     ]  # fmt: skip
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -82,9 +86,9 @@ def test_both_sides_from_beginning_to_end(folders):  # noqa: F811
 
 
 def test_what_is_there_is_not_run_again(finetuning, tmp_path):
-    results = finetuning.Results(tmp_path / "new")
+    results = finetuning.KeptResults(tmp_path / "new")
     results.add("rte", "kbert", "1", lambda: {"score": 0.5})
-    again = finetuning.Results(tmp_path / "new")
+    again = finetuning.KeptResults(tmp_path / "new")
     again.add("rte", "kbert", "1", lambda: pytest.fail("run again"))
     again.add("rte", "kbert", "2", lambda: {"score": 0.7})
     rows = json.loads((tmp_path / "new/results.json").read_text())
@@ -109,3 +113,44 @@ def test_an_unknown_set_is_one_line(folders):  # noqa: F811
     assert done.returncode == 2
     assert "--sets=glue is not known; choose of sst2, mrpc, rte" in done.stderr.splitlines()[-1]
     assert not folders[2].exists()
+
+
+def test_a_gain_is_that_of_equal_seeds(recipes):
+    plain = {"1": {"score": 0.5}, "2": {"score": 0.6}, "3": {"score": 0.9}}
+    gain, error = recipes.gains(plain, {"2": {"score": 0.7}, "1": {"score": 0.5}})
+    # Of the differences 0.0 and 0.1: mean 0.05, standard deviation 0.0707, divided by the root of 2.
+    assert gain == pytest.approx(0.05) and error == pytest.approx(0.05)
+    gain, error = recipes.gains(plain, {"3": {"score": 0.8}})
+    assert gain == pytest.approx(-0.1) and np.isnan(error)
+
+
+def test_the_table_of_recipes(recipes):
+    row = lambda score, seconds: {"score": score, "seconds": seconds}  # noqa: E731
+    found = {
+        "plain": {"1": row(0.90, 10), "2": row(0.92, 12)},
+        "fgm": {"1": row(0.91, 20), "2": row(0.95, 24)},
+    }
+    assert recipes.table("trec", found).splitlines() == [
+        "trec, accuracy, 2 seeds",
+        "  plain            0.9100",
+        "  fgm              0.9300  +2.00 ± 1.00 points  2.00 x the time",
+    ]
+
+
+@pytest.mark.slow
+def test_recipes_from_beginning_to_end(folders):  # noqa: F811
+    vocab = folders[0].parent / "vocab.txt"
+    write_encoder(folders[1], len(vocab.read_text().split()), vocab)
+    done = run(folders, "--sets=sst2", "--seeds=5", "--recipes=label_smoothing", script="recipes")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["sst2,", "plain", "label_smoothing"]
+    assert (folders[2] / "runs/sst2-plain-5/report.html").exists()
+    assert not (folders[2] / "runs/sst2-label_smoothing-5").exists()
+    again = run(folders, "--sets=sst2", "--seeds=5", "--recipes=label_smoothing", script="recipes")
+    assert again.stdout == done.stdout
+
+
+def test_an_unknown_recipe_is_one_line(folders):  # noqa: F811
+    done = run(folders, "--recipes=magic", script="recipes")
+    assert done.returncode == 2
+    assert "--recipes=magic is not known; choose of plain, layer_decay" in done.stderr.splitlines()[-1]
