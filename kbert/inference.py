@@ -33,7 +33,9 @@ class Predictor:
     def __init__(self, task: Task, model: keras.Model, batch_size: int = 32):
         self.batch_size = batch_size
         # Traced once, however often the weights change.
-        self._step = tf.function(lambda inputs: task.predictions(model, inputs), reduce_retracing=True)
+        self._step = tf.function(
+            lambda inputs: task.predictions(model, inputs), reduce_retracing=True, autograph=False
+        )
 
     def __call__(self, encoded: EncodedRows) -> dict[str, list[np.ndarray]]:
         """The outputs; see the class."""

@@ -14,6 +14,10 @@ from kbert.training.freezing import GradualUnfreezing
 from kbert.training.loss_scale import LossScale
 
 
+#: Says that nothing in a function waits for AutoGraph, whose rewriting of a model takes seconds.
+plain = tf.autograph.experimental.do_not_convert
+
+
 class Objective(Protocol):
     """What to minimise and what to watch, in terms of (sum, weight) pairs.
 
@@ -160,7 +164,7 @@ class TrainSteps:
     def _step(self, batches):
         gradients, sums = self._all_gradients(batches)
         # The others are left out, not given without a gradient: Keras would warn of them.
-        self.optimizer.apply(self._begun(gradients), self._begun(self._variables))
+        plain(self.optimizer.apply)(self._begun(gradients), self._begun(self._variables))
         return sums
 
     def _scaled_step(self, batches, loss_scale: LossScale):
@@ -193,7 +197,7 @@ class TrainSteps:
 
     def _gradients(self, batches):
         if len(batches) == 1:
-            return self._gradients_of(batches[0], None)
+            return plain(self._gradients_of)(batches[0], None)
         choices = [functools.partial(tf.nest.map_structure, tf.identity, batch) for batch in batches]
         weights = tf.zeros([len(self.objective.losses)])
         for index in tf.range(len(batches)):
