@@ -13,7 +13,6 @@ from kbert.training.adversary import FastGradient, assign_in_replica
 from kbert.training.freezing import GradualUnfreezing
 from kbert.training.loss_scale import LossScale
 
-
 #: Says that nothing in a function waits for AutoGraph, whose rewriting of a model takes seconds.
 plain = tf.autograph.experimental.do_not_convert
 
