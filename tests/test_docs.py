@@ -84,6 +84,8 @@ def folder(tmp_path, monkeypatch):
     )
     save_folder("bert-base", kbert.models.BertPretrainer(config), vocab_path="vocab.txt")
     convert("bert-base", "bert-base-chinese", "huggingface")
+    longer = dataclasses.replace(config, max_length=384)
+    save_folder("all-MiniLM-L6-v2", kbert.models.BertPretrainer(longer), vocab_path="vocab.txt")
     sentences = ["the film is not bad .", "a very good film !", "playing was fun", "我们很喜欢这部电影。"]
     rng = np.random.default_rng(7)
     documents = ["\n".join(rng.permutation(sentences)) for _ in range(8)]
@@ -108,9 +110,30 @@ def write_task_files():
         for name, (header, columns) in tables.items():
             write_lines(f"{name}{end}.tsv", ["\t".join(row) for row in (header, *zip(*columns, strict=True))])
         write_lines(f"choices{end}.jsonl", [json.dumps(question | {"label": label}) for label in (0, "A")])
+    write_benchmark_files()
+
+
+def write_benchmark_files():
+    """A sentence and a question in the form of the benchmarks that pages name."""
+    tagged = [
+        "niño NN I-NP B-PER",
+        "was VBD I-VP O",
+        "playing VBG I-VP O",
+        "",
+        "café NN I-NP B-LOC",
+        ". . O O",
+    ]
+    answers = [{"text": "very good", "answer_start": 13}]
+    asked = {"id": "1", "question": "was the film good ?", "answers": answers}
+    paragraphs = [{"context": "The film was very good!", "qas": [asked]}]
+    for split in ("train", "dev"):
+        write_lines(f"conll2003/{split}.txt", tagged)
+        data = {"version": "1.1", "data": [{"title": "film", "paragraphs": paragraphs}]}
+        write_lines(f"squad/{split}.json", [json.dumps(data)])
 
 
 def write_lines(path, lines):
+    Path(path).parent.mkdir(exist_ok=True)
     Path(path).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
