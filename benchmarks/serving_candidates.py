@@ -24,27 +24,35 @@ def write_models(init, work, texts):
     from kbert import checkpoints
     from kbert.data import evaluation_batches
     from kbert.export import export, text_module
-    from kbert.models import BertClassifier, in_int8
-    from kbert.tasks import task_class
-    from kbert.text import WordPieceTokenizer
+    from kbert.models import in_int8
 
-    vocab = f"{init}/vocab.txt"
-    spec = {"name": "classification", "labels": LABELS, "pair": False}
-    spec |= {"max_length": MAX_LENGTH, "lowercase": True}
-    model = BertClassifier(checkpoints.read_config(init), len(LABELS))
-    model.build()
-    checkpoints.load_encoder_into(model, init)
-    _enlarge_head(model)
-    checkpoints.save_folder(f"{work}/kbert", model, spec, vocab)
+    task, model = write_export(init, f"{work}/export")
+    checkpoints.save_folder(f"{work}/kbert", model, task.spec, f"{init}/vocab.txt")
     checkpoints.convert(f"{work}/kbert", f"{work}/transformers", "huggingface")
-    tokenizer = WordPieceTokenizer(vocab, lowercase=True)
-    task = task_class("classification")(spec, tokenizer)
-    export(text_module(task, model), f"{work}/export")
     encoded = task.encode(task.rows_of(texts), labelled=False)
     small = in_int8(model, [inputs for _, inputs, _ in evaluation_batches(encoded, 32)])
     export(text_module(task, small), f"{work}/export-int8")
     if importlib.util.find_spec("torch"):
         _write_onnx(work)
+
+
+def write_export(init, folder):
+    """The encoder in `init` with one head, as kbert's export; gives the task and the model."""
+    from kbert import checkpoints
+    from kbert.export import export, text_module
+    from kbert.models import BertClassifier
+    from kbert.tasks import task_class
+    from kbert.text import WordPieceTokenizer
+
+    spec = {"name": "classification", "labels": LABELS, "pair": False}
+    spec |= {"max_length": MAX_LENGTH, "lowercase": True}
+    task = task_class("classification")(spec, WordPieceTokenizer(f"{init}/vocab.txt", lowercase=True))
+    model = BertClassifier(checkpoints.read_config(init), len(LABELS))
+    model.build()
+    checkpoints.load_encoder_into(model, init)
+    _enlarge_head(model)
+    export(text_module(task, model), folder)
+    return task, model
 
 
 def _enlarge_head(model):

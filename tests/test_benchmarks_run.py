@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -199,6 +200,25 @@ def start_times(export):
     assert done.returncode == 0, done.stderr[-3000:]
     lines = [line for line in done.stdout.splitlines() if " s (" in line]
     return {line[:16].strip(): float(line[16:].split()[0]) for line in lines}
+
+
+@pytest.mark.slow
+def test_memory_of_loading_and_serving(folders):
+    vocab = folders[0].parent / "vocab.txt"
+    write_encoder(folders[1], len(vocab.read_text().split()), vocab)
+    command = [sys.executable, "benchmarks/memory.py", f"--init={folders[1]}", "--requests=2"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = {
+        line[:18].strip(): re.findall(r"([a-z ]+) ([\d,]+)", line[18:]) for line in done.stdout.splitlines()
+    }
+    assert {"kbert, load", "kbert, serve"} <= set(rows)
+    for name, row in rows.items():
+        held = {what.strip(): int(mib.replace(",", "")) for what, mib in row}
+        assert 100 < held["imported"] <= held["most while loading"] >= held["loaded"], name
+        if "serve" in name:
+            assert held["most while answering"] >= held["most while loading"]
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ TRAINERS = (
     "transformers bfloat16",
     "transformers float32",
 )
-_OF_LENGTHS = ("kbert bfloat16 padded", *TRAINERS)
+_OF_LENGTHS = ("kbert bfloat16 padded", "kbert float32 padded", *TRAINERS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +66,7 @@ TRAINING = {
     ),
     "train-base-512": TrainingCase(
         "base", "mlm", 8, 1, 512,
-        candidates=("kbert bfloat16", "kbert bfloat16 remat", "Keras Hub bfloat16", "transformers bfloat16"),
+        candidates=("kbert bfloat16 remat", "kbert float32 remat", *TRAINERS),
     ),
 }  # fmt: skip
 

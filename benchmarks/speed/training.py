@@ -13,6 +13,8 @@ CANDIDATES = {
     "kbert bfloat16 padded": functools.partial(_KBERT, bfloat16=True, fill_up=True),
     "kbert bfloat16 remat": functools.partial(_KBERT, bfloat16=True, remat=True),
     "kbert float32": functools.partial(_KBERT, bfloat16=False),
+    "kbert float32 padded": functools.partial(_KBERT, bfloat16=False, fill_up=True),
+    "kbert float32 remat": functools.partial(_KBERT, bfloat16=False, remat=True),
     "Keras Hub bfloat16": functools.partial(_KERAS_HUB, bfloat16=True, xla=False),
     "Keras Hub bfloat16 XLA": functools.partial(_KERAS_HUB, bfloat16=True, xla=True),
     "Keras Hub float32": functools.partial(_KERAS_HUB, bfloat16=False, xla=False),
