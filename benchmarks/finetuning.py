@@ -1,11 +1,13 @@
 """Fine-tuning on the benchmarks that people compare by: kbert beside transformers on torch.
 
-Both start from the same encoder, see the same batches in the same order, with the same optimizer, schedule,
-clipping and dropout, and their outputs are decoded and scored by the same code: what may differ is the
-arithmetic of training, and the time it takes. kbert computes as its default says (bfloat16 where the
-processor has it); transformers in float32, and once in bfloat16 by autocast. Seconds are those of training
-and of answering the dev rows, for kbert after each epoch, without start-up, reading and tokenizing. Each run
-is in results.json as soon as it is done; the same command goes on where it was stopped.
+Both start from the same encoder, with the same rows, optimizer, schedule, clipping, dropout and batch
+size, and their outputs are decoded and scored by the same code. kbert puts rows of like length into a
+batch; the peer's batches are drawn at random, as transformers' Trainer draws them, and padded to the longest
+of each; --same_batches gives it kbert's, so that nothing but the arithmetic differs. kbert computes as its
+default says (bfloat16 where the processor has it); transformers in float32, and once in bfloat16 by autocast.
+Seconds are those of training and of answering the dev rows, for kbert after each epoch, without start-up,
+reading and tokenizing. Each run is in results.json as soon as it is done; the same command goes on where it
+was stopped.
 
   python benchmarks/finetuning.py --init=FOLDER --data=../shared/data --sets=rte,mrpc --seeds=1,2,3 \
       --output=FOLDER --peer_python=PYTHON_WITH_TORCH
@@ -38,6 +40,7 @@ flags.DEFINE_list("sets", "rte,mrpc,stsb,cola,trec", "Data sets.")
 flags.DEFINE_list("seeds", "1,2,3", "Seeds of the runs.")
 flags.DEFINE_integer("limit", None, "Training rows at most, for a trial.", lower_bound=1)
 flags.DEFINE_string("peer_python", sys.executable, "Interpreter that has torch and transformers.")
+flags.DEFINE_bool("same_batches", False, "Gives the peer kbert's batches.")
 flags.DEFINE_bool("autocast", True, "Runs the peer in bfloat16 too, with the first seed.")
 flags.DEFINE_bool("peer_bfloat16", False, "Autocast in the peer (used by the script itself).")
 flags.DEFINE_string("role", None, "A part of it (used by the script itself).")
@@ -85,14 +88,15 @@ def run_kbert(benchmark, seed, work):
 
 
 def write_batches(benchmark, seed, work):
-    """The batches that kbert trains on and answers, as plain arrays for the peer."""
+    """The batches that the peer trains on and answers, as plain arrays."""
     from kbert import data
 
     task, _, train, dev = _task(benchmark)
     encoded, encoded_dev = task.encode(train), task.encode(dev)
-    batches = list(
-        data.training_batches(encoded, SETTINGS.batch_size, benchmark.epochs, seed).as_numpy_iterator()
+    training = data.training_batches(
+        encoded, SETTINGS.batch_size, benchmark.epochs, seed, by_length=FLAGS.same_batches
     )
+    batches = list(training.as_numpy_iterator())
     answered = [
         inputs
         for _, inputs, _ in data.evaluation_batches(encoded_dev, SETTINGS.batch_size).as_numpy_iterator()
@@ -161,7 +165,8 @@ def run_role(role, name, seed, work, *more):
     python = FLAGS.peer_python if role == "transformers" else sys.executable
     command = [
         python, str(SCRIPT), f"--role={role}", f"--sets={name}", f"--seeds={seed}", f"--work={work}",
-        f"--init={FLAGS.init}", f"--data={FLAGS.data}", f"--output={FLAGS.output}", *more,
+        f"--init={FLAGS.init}", f"--data={FLAGS.data}", f"--output={FLAGS.output}",
+        f"--same_batches={FLAGS.same_batches}", *more,
     ]  # fmt: skip
     if FLAGS.limit:
         command.append(f"--limit={FLAGS.limit}")

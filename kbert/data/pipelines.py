@@ -10,7 +10,9 @@ from kbert.data.encoding import EncodedRows
 _POOL_BATCHES = 100
 
 
-def training_batches(encoded: EncodedRows, batch_size: int, epochs: int, seed: int) -> tf.data.Dataset:
+def training_batches(
+    encoded: EncodedRows, batch_size: int, epochs: int, seed: int, by_length: bool = True
+) -> tf.data.Dataset:
     """`epochs` passes over all rows, each in an order of its own.
 
     Args:
@@ -18,15 +20,20 @@ def training_batches(encoded: EncodedRows, batch_size: int, epochs: int, seed: i
         batch_size: Rows of a global batch; the last of each epoch may be smaller.
         epochs: Passes over the data.
         seed: Of all orders.
+        by_length: Whether rows of like length go together; without it batches are drawn at random, and padded
+            more.
 
     Returns:
         Dataset of (inputs, targets): the features of `encoded` and `padding_mask`, each padded to the longest
         row of its batch. It has `epochs · ceil(rows / batch_size)` elements.
     """
+    pool_batches = _POOL_BATCHES if by_length else 1
     plan = [
         batch
         for epoch in range(epochs)
-        for batch in _bucketed_order(encoded.lengths, batch_size, np.random.default_rng([seed, epoch]))
+        for batch in _bucketed_order(
+            encoded.lengths, batch_size, np.random.default_rng([seed, epoch]), pool_batches
+        )
     ]
     return _batches(encoded, plan).map(lambda rows, inputs, targets: (inputs, targets))
 
@@ -41,10 +48,13 @@ def evaluation_batches(encoded: EncodedRows, batch_size: int) -> tf.data.Dataset
     return _batches(encoded, np.split(order, range(batch_size, len(order), batch_size)))
 
 
-def _bucketed_order(lengths: np.ndarray, batch_size: int, rng: np.random.Generator) -> list[np.ndarray]:
+def _bucketed_order(
+    lengths: np.ndarray, batch_size: int, rng: np.random.Generator, pool_batches: int
+) -> list[np.ndarray]:
+    """Batches of row numbers: pools of rows drawn at random, each sorted and cut."""
     order = rng.permutation(len(lengths))
     batches = []
-    for pool in np.split(order, range(_POOL_BATCHES * batch_size, len(order), _POOL_BATCHES * batch_size)):
+    for pool in np.split(order, range(pool_batches * batch_size, len(order), pool_batches * batch_size)):
         pool = pool[np.argsort(lengths[pool], kind="stable")]
         batches += np.split(pool, range(batch_size, len(pool), batch_size))
     return [batches[i] for i in rng.permutation(len(batches))]

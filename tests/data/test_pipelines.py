@@ -50,6 +50,22 @@ def test_many_texts_are_encoded_as_few(tokenizer):
     assert none["token_ids"].to_list() == []
 
 
+def test_batches_at_random_lose_nothing_and_pad_more(tokenizer):
+    encoded = encode(tokenizer)
+
+    def padded(by_length):
+        batches = list(training_batches(encoded, 8, 1, 3, by_length).as_numpy_iterator())
+        ids = [row[mask > 0].tolist() for inputs, _ in batches for row, mask in _rows(inputs)]
+        assert sorted(ids) == sorted(encoded.inputs["token_ids"].to_list())
+        return sum(inputs["token_ids"].size for inputs, _ in batches)
+
+    assert padded(False) > 1.3 * padded(True)
+
+
+def _rows(inputs):
+    return zip(inputs["token_ids"], inputs["padding_mask"], strict=True)
+
+
 def test_rows_of_several_texts_are_padded_on_both_axes():
     """Two choices beside three: what is missing is padding throughout."""
     token_ids = tf.ragged.constant([[[5, 6, 7], [8]], [[9], [10], [11, 12]]], dtype=tf.int32)
