@@ -114,7 +114,7 @@ def write_task_files():
 
 
 def write_benchmark_files():
-    """A sentence and a question in the form of the benchmarks that pages name."""
+    """Sentences, pairs and questions in the form of the benchmarks that pages name."""
     tagged = [
         "niño NN I-NP B-PER",
         "was VBD I-VP O",
@@ -128,6 +128,8 @@ def write_benchmark_files():
     paragraphs = [{"context": "The film was very good!", "qas": [asked]}]
     for split in ("train", "dev"):
         write_lines(f"conll2003/{split}.txt", tagged)
+        scored = ["sentence1\tsentence2\tscore", "a good film\ta good play\t3.2", "a film\twhat fun\t0.4"]
+        write_lines(f"stsb-en/{split}.tsv", scored)
         data = {"version": "1.1", "data": [{"title": "film", "paragraphs": paragraphs}]}
         write_lines(f"squad/{split}.json", [json.dumps(data)])
 
