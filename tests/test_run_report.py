@@ -149,6 +149,7 @@ def test_labels_given_wrongly_come_by_how_sure_the_model_was(report):
     assert found["per_label"]["film"] == {"precision": 1 / 3, "recall": 1.0, "f1": 0.5, "support": 1}
     assert sum(row["count"] for row in found["calibration"]["bins"]) == 9
     assert "from a probability of 0.5 on" in page
+    assert "Calibration counts each label of each row" in page
 
 
 def test_choices_are_shown_with_text_and_question(report):

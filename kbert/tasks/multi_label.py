@@ -87,7 +87,11 @@ class MultiLabel(TextTask):
             "measures": lambda chosen: several_labels_scores(gold[chosen], given[chosen]),
             "per_label": label_scores(gold, given, self.labels),
             "calibration": calibration(likely.ravel(), gold.ravel()),
-            "notes": [f"A label is given from a probability of {self.spec['threshold']:.3g} on."],
+            "notes": [
+                f"A label is given from a probability of {self.spec['threshold']:.3g} on.",
+                "Calibration counts each label of each row: confidence is its probability, accuracy the "
+                "share of rows to which it applies.",
+            ],
             "errors": [
                 WrongAnswer(
                     row.source, marked_texts(row), _in_words(row.labels), _in_words(answer["labels"]), weight
