@@ -179,7 +179,8 @@ def test_cosines_are_compared_by_rank(report):
     rows = [ScoredExample("a", "b", float(i), f"f:{i}") for i in range(4)]
     found, _, _ = report(Embedding, rows, [{"similarity": value} for value in (0.9, 0.1, 0.2, 0.3)])
     assert found["scores"][0]["name"] == "spearman" and found["scores"][0]["low"] is not None
-    assert found["number_pairs"][0] == [0.0, 0.9] and found["errors_by"] == "distance of ranks"
+    assert found["number_pairs"][0] == [0.0, 0.9] and found["numbers_are"] == "cosine"
+    assert found["errors_by"] == "distance of ranks"
     assert [(e["source"], e["weight"]) for e in found["errors"][:2]] == [("f:0", 3.0), ("f:1", 1.0)]
 
 

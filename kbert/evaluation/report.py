@@ -112,7 +112,9 @@ class Report:
         per_label: Label or type -> `precision`, `recall`, `f1`, `support`; of `report_parts.label_scores`, or
             `per_type` of `entity_scores`.
         calibration: Of `kbert.evaluation.calibration`.
-        number_pairs: Of `report_parts.number_pairs`, for regression.
+        number_pairs: Of `report_parts.number_pairs`, for regression and scored pairs.
+        numbers_are: What the second of such a pair is: `predicted`, in the unit of the first, or a measure
+            of its own, such as `cosine`, of which only the order is right or wrong.
         history: The logs of the epochs.
         curves: Of `report_parts.learning_curves`.
         lengths: Of `report_parts.length_figures`.
@@ -138,6 +140,7 @@ class Report:
     per_label: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
     calibration: Mapping[str, Any] | None = None
     number_pairs: Sequence[Sequence[float]] = ()
+    numbers_are: str = "predicted"
     history: Sequence[Mapping[str, float]] = ()
     curves: Sequence[Mapping[str, Any]] = ()
     lengths: Mapping[str, Any] | None = None

@@ -1,5 +1,6 @@
 """Charts as SVG, drawn by hand: no library, no script, and colours that the page chooses."""
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,6 @@ class Plane:
         y: Of the vertical one.
         width: Of the picture, axes included.
         height: Likewise.
-        left: Room for the numbers of the vertical axis.
         bottom: Room for those of the horizontal one, and its name.
     """
 
@@ -29,8 +29,12 @@ class Plane:
     y: tuple[float, float]
     width: int = 420
     height: int = 240
-    left: int = 52
     bottom: int = 40
+
+    @functools.cached_property
+    def left(self) -> int:
+        """Where the horizontal axis begins: beside the longest number of the vertical one."""
+        return max(52, 14 + 7 * max(len(_tick(value)) for value in ticks(*self.y)))
 
     @property
     def right_edge(self) -> int:
@@ -124,15 +128,26 @@ def calibration_chart(bins: Sequence[Mapping[str, Any]], title: str) -> str:
     return _svg(plane, title, [*axes, _diagonal(plane), *dots])
 
 
-def scatter_chart(pairs: Sequence[Sequence[float | None]], title: str) -> str:
-    """A dot for each pair of numbers, and the line on which they are equal; none for what is no number."""
+def scatter_chart(
+    pairs: Sequence[Sequence[float | None]], title: str, y_label: str = "predicted", same_unit: bool = True
+) -> str:
+    """A dot for each pair of numbers; none for what is no number.
+
+    Args:
+        pairs: Of `report_parts.number_pairs`.
+        title: For those who do not see the picture.
+        y_label: What the second numbers are.
+        same_unit: Whether both have one unit, and so one scale and the line on which they are equal.
+    """
     kept = [(x, y) for x, y in pairs if x is not None and y is not None]
     if not kept:
         return ""
-    both = _range([value for pair in kept for value in pair])
-    plane = Plane(both, both, width=340, height=320)
+    xs, ys = zip(*kept, strict=True)
+    x_range, y_range = (_range(xs + ys),) * 2 if same_unit else (_range(xs), _range(ys))
+    plane = Plane(x_range, y_range, width=340, height=320)
     dots = [f"<circle class='dot' cx='{plane.at_x(x)}' cy='{plane.at_y(y)}' r='2.5'/>" for x, y in kept]
-    return _svg(plane, title, [*_axes(plane, "right", y_label="predicted"), _diagonal(plane), *dots])
+    line = [_diagonal(plane)] if same_unit else []
+    return _svg(plane, title, [*_axes(plane, "right", y_label=y_label), *line, *dots])
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:

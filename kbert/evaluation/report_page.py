@@ -30,7 +30,7 @@ def report_page(values: Values) -> str:
         ("curves", "Learning curves", _curves(values)),
         ("confusion", "Confusion matrix", _confusion(values["confusion"])),
         ("labels", "Scores by label", _labels(values["per_label"])),
-        ("numbers", "Right and predicted numbers", _numbers(values["number_pairs"])),
+        ("numbers", _numbers_title(values), _numbers(values)),
         ("calibration", "Calibration", _calibration(values["calibration"])),
         ("errors", "The worst errors", _errors(values)),
         ("lengths", "Lengths", _lengths(values["lengths"])),
@@ -176,9 +176,17 @@ def _labels(per_label: Mapping[str, Values]) -> str:
     return table(["label", *columns], rows)
 
 
-def _numbers(pairs: Sequence[Sequence[float | None]]) -> str:
-    chart = scatter_chart(pairs, "Right and predicted numbers")
-    return chart and _figure(chart, "Each dot is a row; on the line it would be exactly right")
+def _numbers_title(values: Values) -> str:
+    told = values["numbers_are"]
+    return "Right and predicted numbers" if told == "predicted" else f"Right number and {escape(told)}"
+
+
+def _numbers(values: Values) -> str:
+    told = values["numbers_are"]
+    same_unit = told == "predicted"
+    chart = scatter_chart(values["number_pairs"], _numbers_title(values), told, same_unit)
+    goal = "on the line it would be exactly right" if same_unit else f"the {told} is to rise with the number"
+    return chart and _figure(chart, f"Each dot is a row; {goal}")
 
 
 def _calibration(calibration: Values | None) -> str:

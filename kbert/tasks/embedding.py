@@ -151,6 +151,7 @@ def _of_scored(rows: Sequence[ScoredExample], answers) -> dict:
     distances = np.abs(tied_ranks(gold) - tied_ranks(cosines))
     return {
         "number_pairs": number_pairs(gold, cosines),
+        "numbers_are": "cosine",
         "errors_by": "distance of ranks",
         "errors": [
             WrongAnswer(row.source, _marked(row, "first", "second"), f"{right:g}", f"{said:.3g}", distance)

@@ -34,8 +34,8 @@ def assert_affine(values, places):
 
 
 def test_the_plane_puts_its_corners_into_the_corners():
-    plane = Plane((-1.0, 3.0), (10.0, 20.0), width=200, height=100, left=50, bottom=30)
-    assert (plane.at_x(-1), plane.at_x(3), plane.at_x(1)) == (50, 186, 118)
+    plane = Plane((-1.0, 3.0), (10.0, 20.0), width=200, height=100, bottom=30)
+    assert (plane.at_x(-1), plane.at_x(3), plane.at_x(1)) == (52, 186, 119)
     assert (plane.at_y(10), plane.at_y(20), plane.at_y(15)) == (70, 12, 41)
 
 
@@ -50,6 +50,13 @@ def test_ticks_are_round_few_and_inside(low, high):
     assert round(steps[0] / 10 ** math.floor(math.log10(steps[0]) + 1e-9), 6) in (1, 2, 5)
     assert min(found) >= low - 1e-12 and max(found) <= high + 1e-12
     assert low > found[0] - steps[0] and high < found[-1] + steps[0]
+
+
+def test_long_numbers_of_the_vertical_axis_have_room():
+    svg = line_chart([{"name": "a", "points": [[1, 0.8941], [2, 0.8943], [3, 0.89405]]}], "pearson")
+    numbers = [text for text in parts(svg, "text") if text.get("text-anchor") == "end"]
+    assert max(len(text.text) for text in numbers) >= 7
+    assert all(float(text.get("x")) > 6.5 * len(text.text) for text in numbers)
 
 
 def test_lines_go_through_their_points():
@@ -128,3 +135,11 @@ def test_equal_numbers_are_dots_on_the_diagonal():
     assert_affine([0, 5, 4], ys)
     on_line = [(x - x0) / (x1 - x0) - (y - y0) / (y1 - y0) for x, y in zip(xs, ys, strict=True)]
     assert on_line[:2] == pytest.approx([0, 0], abs=1e-3) and on_line[2] < -0.3
+
+
+def test_cosines_have_a_scale_of_their_own():
+    svg = scatter_chart([[0.0, 0.1], [5.0, 0.9]], "numbers", "cosine", same_unit=False)
+    assert not parts(svg, "line", "diagonal")
+    first, last = (float(dot.get("cy")) for dot in parts(svg, "circle"))
+    assert first - last > 200
+    assert "cosine" in [text.text for text in parts(svg, "text")]

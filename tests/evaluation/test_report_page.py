@@ -1,5 +1,6 @@
 """The page: the numbers of `report.json`, sections that there is something to tell of, and safe HTML."""
 
+import dataclasses
 import json
 import re
 from html.parser import HTMLParser
@@ -145,7 +146,10 @@ def test_what_a_task_does_not_have_is_left_out():
     assert set(parsed.sections) == {"", "scores"}
     assert "95 %" not in parsed.sections["scores"].replace("\n", " ") and "None" not in str(parsed.sections)
     numbers = Report("STS-B", "regression", "m", {}, 2, [], number_pairs=[[1, 2.0], [3, 3.5]])
-    assert set(page_of(numbers)[2].sections) == {"", "numbers"}
+    _, page, parsed = page_of(numbers)
+    assert set(parsed.sections) == {"", "numbers"} and "on the line it would be exactly right" in page
+    _, page, _ = page_of(dataclasses.replace(numbers, numbers_are="cosine"))
+    assert "Right number and cosine" in page and "on the line" not in page
 
 
 @pytest.mark.parametrize("num_classes", [1, 2, 12, 50, 51])
