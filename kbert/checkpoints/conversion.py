@@ -14,7 +14,8 @@ from kbert.checkpoints import (
     tokenizer_files,
     vocabulary,
 )
-from kbert.checkpoints.loading import load, read_lowercase, read_task, read_tokens
+from kbert.checkpoints.forms import read_lowercase, read_task, read_tokens
+from kbert.checkpoints.loading import load
 from kbert.checkpoints.staging import staged
 from kbert.errors import InputError
 

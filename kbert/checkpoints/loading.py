@@ -1,40 +1,22 @@
-"""From a folder of any supported form to a model, a config, a vocabulary: the form is found by its files."""
+"""A model from a folder of any supported form: all its weights used, and all the model's filled."""
 
 import os
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from absl import logging
 
 from kbert.checkpoints import folder as kbert_folder
-from kbert.checkpoints import (
-    google,
-    huggingface,
-    keras_hub,
-    keras_hub_tokenizer,
-    model_garden,
-    tokenizer_files,
-    vocabulary,
-)
+from kbert.checkpoints import vocabulary
 from kbert.checkpoints.checkpoint import HEADS, Checkpoint
-from kbert.checkpoints.configs import read_json
 from kbert.checkpoints.filling import fill
-from kbert.checkpoints.hub_names import resolve
+from kbert.checkpoints.forms import detect, find_vocab, first_layers, read_lowercase
 from kbert.checkpoints.names import weight_paths
 from kbert.config import BertConfig
 from kbert.errors import InputError
 from kbert.models import Bert
 from kbert.models.blank import blank
 from kbert.vocab_file import read_entries
-
-#: The modules of the forms, in the order in which they are asked whether they recognise a folder: kbert's own
-#: folders may hold others' files, and two pairs of forms have a file of the same name. Each has
-#: `recognises(folder)`, `read_config(folder)` and `open_checkpoint(folder)`.
-_FORMS = (kbert_folder, keras_hub, model_garden, google, huggingface)
-
-#: The files that mark them.
-_MARKS = (kbert_folder.SPEC_FILE, google.CONFIG_FILE, huggingface.CONFIG_FILE)
 
 #: Fields of BertConfig in which an encoder and the checkpoint that fills it must agree. Some of them leave no
 #: trace in any shape, so that a difference would give a working model with wrong numbers.
@@ -49,12 +31,6 @@ _ARITHMETIC = (
     "activation",
     "layer_norm_epsilon",
 )
-
-#: Where a vocabulary lies: in all forms but Keras Hub's, and in that.
-_VOCAB_FILES = (tokenizer_files.VOCAB_FILE, keras_hub_tokenizer.VOCAB_FILE)
-
-#: Keys that only this form has.
-_OF_HUGGING_FACE = {"model_type", "architectures", "layer_norm_eps", "transformers_version"}
 
 
 def load(
@@ -103,7 +79,7 @@ def load(
     """
     if new_heads not in (None, "init"):
         raise ValueError(f'new_heads={new_heads!r}; expected None or "init"')
-    folder, form = _detect(path)
+    folder, form = detect(path)
     checkpoint = form.open_checkpoint(folder)
     model_class = model or _class_of(checkpoint)
     own = model_class.__name__ == checkpoint.model
@@ -111,7 +87,7 @@ def load(
     has_pooler = checkpoint.holds("bert/pooler/dense/kernel")
     if model_class is Bert:
         arguments.setdefault("pooler", has_pooler)
-    config = _first_layers(checkpoint.config, num_hidden_layers_used, checkpoint.config_file)
+    config = first_layers(checkpoint.config, num_hidden_layers_used, checkpoint.config_file)
     try:
         built = blank(model_class, config, has_pooler=has_pooler, dtype=dtype, **arguments)
     except (TypeError, ValueError) as error:
@@ -142,9 +118,9 @@ def load_encoder_into(model, path: str | os.PathLike, *, num_hidden_layers_used:
     Raises:
         InputError: As for `load`, or the model's config has other sizes or another arithmetic.
     """
-    folder, form = _detect(path)
+    folder, form = detect(path)
     checkpoint = form.open_checkpoint(folder)
-    config = _first_layers(checkpoint.config, num_hidden_layers_used, checkpoint.config_file)
+    config = first_layers(checkpoint.config, num_hidden_layers_used, checkpoint.config_file)
     differing = [
         f"{name} {getattr(config, name)!r}, not {getattr(model.config, name)!r}"
         for name in _ARITHMETIC
@@ -166,100 +142,6 @@ def load_encoder_into(model, path: str | os.PathLike, *, num_hidden_layers_used:
         problems=_vocab_problems(folder, checkpoint.config),
     )
     logging.info("the encoder starts from %s", path)
-
-
-def read_config(path: str | os.PathLike, num_hidden_layers_used: int | None = None) -> BertConfig:
-    """The config of a checkpoint of any form, or the one in a JSON file; no weight is read.
-
-    Args:
-        path: A folder, as for `load`; or a file: kbert's own JSON of `BertConfig`, Google's
-            `bert_config.json` or Hugging Face's `config.json`. The kind is told by its keys, and where
-            Google's and Hugging Face's are alike, by its name: `"gelu"` means two things there.
-        num_hidden_layers_used: As for `load`.
-
-    Raises:
-        InputError: No form is recognised, a key is unknown, the config describes what kbert has not, or it
-            has fewer layers than are to be used.
-    """
-    return _first_layers(_read_config(path), num_hidden_layers_used, path)
-
-
-def _read_config(path: str | os.PathLike) -> BertConfig:
-    file = resolve(path)
-    if not file.is_file():
-        folder, form = _detect(file)
-        return form.read_config(folder)
-    keys = set(read_json(file))
-    if file.name == kbert_folder.SPEC_FILE:
-        return kbert_folder.read_config(file.parent)
-    if "hidden_size" not in keys:
-        return BertConfig.from_json(file)
-    if file.name == huggingface.CONFIG_FILE or keys & _OF_HUGGING_FACE:
-        return huggingface.config_in(file)
-    return google.config_in(file)
-
-
-def find_vocab(path: str | os.PathLike) -> Path | None:
-    """The `vocab.txt` that came with a checkpoint, or None."""
-    vocabs = [resolve(path) / name for name in _VOCAB_FILES]
-    return next((vocab for vocab in vocabs if vocab.is_file()), None)
-
-
-def read_tokens(path: str | os.PathLike) -> list[str] | None:
-    """The vocabulary that came with a checkpoint, in `vocab.txt` or in `tokenizer.json`; None without one.
-
-    Raises:
-        InputError: The file is damaged, or holds another kind of vocabulary.
-    """
-    vocab = find_vocab(path)
-    return read_entries(vocab) if vocab else tokenizer_files.read_fast_tokens(resolve(path))
-
-
-def read_task(path: str | os.PathLike) -> dict[str, Any] | None:
-    """What a checkpoint of any form was trained for, as `save_folder` takes it; None where it says nothing.
-
-    Raises:
-        InputError: As for `load`.
-    """
-    folder, form = _detect(path)
-    return form.open_checkpoint(folder).task
-
-
-def read_lowercase(path: str | os.PathLike) -> bool | None:
-    """Whether a checkpoint was trained on lower-cased text; None where its files do not say.
-
-    Kbert's own `task` says it, and the files of a tokenizer; Google's form has none.
-    """
-    folder, form = _detect(path)
-    task = (kbert_folder.read_spec(folder)["task"] or {}) if form is kbert_folder else {}
-    if "lowercase" in task:
-        return task["lowercase"]
-    return (keras_hub_tokenizer if form is keras_hub else tokenizer_files).read_lowercase(folder)
-
-
-def _detect(path: str | os.PathLike) -> tuple[Path, ModuleType]:
-    """The folder and the module of its form.
-
-    Raises:
-        InputError: It is no folder, or holds no file that marks a form.
-    """
-    folder = resolve(path)
-    if not folder.is_dir():
-        what = "is a file" if folder.exists() else "does not exist"
-        raise InputError(f"{path}: {what}; expected the folder of a checkpoint, with {' or '.join(_MARKS)}")
-    for form in _FORMS:
-        if form.recognises(folder):
-            return folder, form
-    if any(folder.glob("*.ckpt*.index")):
-        raise InputError(
-            f"{folder}: has a TensorFlow checkpoint, but no {google.CONFIG_FILE}; copy that file too"
-        )
-    if any(folder.glob("*.safetensors")):
-        raise InputError(
-            f"{folder}: has safetensors, but neither {kbert_folder.SPEC_FILE} nor {huggingface.CONFIG_FILE}; "
-            f"copy that file too"
-        )
-    raise InputError(f"{folder}: holds none of {', '.join(_MARKS)}; expected the folder of a checkpoint")
 
 
 def _class_of(checkpoint: Checkpoint) -> type:
@@ -285,22 +167,6 @@ def _arguments(checkpoint: Checkpoint, model: str) -> dict[str, Any]:
         # Where the class cannot be told how that head computes, its constructor refuses.
         return {key: value for key, value in checkpoint.head.items() if value is not None}
     return {}
-
-
-def _first_layers(config: BertConfig, count: int | None, path: str | os.PathLike) -> BertConfig:
-    """The config with so many blocks; None for all.
-
-    Raises:
-        InputError: There are fewer.
-    """
-    if count is None:
-        return config
-    if not 1 <= count <= config.num_layers:
-        raise InputError(
-            f"{path}: num_hidden_layers_used={count}, but it has {config.num_layers} layers; expected 1 to "
-            f"{config.num_layers}"
-        )
-    return config.replace(num_layers=count)
 
 
 def _vocab_problems(folder: Path, config: BertConfig) -> list[str]:

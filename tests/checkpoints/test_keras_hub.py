@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from kbert import InputError, checkpoints
-from kbert.checkpoints import keras_hub
-from kbert.checkpoints.loading import read_tokens
+from kbert.checkpoints import keras_hub, read_tokens
 from kbert.text import Vocab, WordPieceTokenizer
 
 TOKENS = [*"[PAD] [UNK] [CLS] [SEP] [MASK] cafe café bar ##s , 好 The the a b c d e f g".split()]

@@ -52,7 +52,7 @@ def test_what_is_written_is_read(written, tiny_vocab):
     (folder / "tokenizer_config.json").unlink()
     assert tokenizer_files.read_lowercase(folder) is False  # from tokenizer.json
     (folder / "vocab.txt").unlink()
-    assert checkpoints.loading.read_tokens(folder) == list(Vocab.read(tiny_vocab).tokens)
+    assert checkpoints.read_tokens(folder) == list(Vocab.read(tiny_vocab).tokens)
 
 
 def test_a_vocabulary_without_special_tokens_makes_no_fast_tokenizer(tmp_path, caplog):
