@@ -18,6 +18,7 @@ from kbert.training.freezing import GradualUnfreezing as GradualUnfreezing
 from kbert.training.freezing import freeze_layers as freeze_layers
 from kbert.training.lamb import Lamb as Lamb
 from kbert.training.loop import fit as fit
+from kbert.training.objective import Objective as Objective
 from kbert.training.optimizers import AdamW as AdamW
 from kbert.training.optimizers import BertAdamW as BertAdamW
 from kbert.training.precision import dtype_policy as dtype_policy
@@ -27,7 +28,6 @@ from kbert.training.schedules import LinearWarmup as LinearWarmup
 from kbert.training.schedules import PolynomialWarmup as PolynomialWarmup
 from kbert.training.schedules import WarmupStableDecay as WarmupStableDecay
 from kbert.training.schedules import schedule_for as schedule_for
-from kbert.training.steps import Objective as Objective
 from kbert.training.strategies import is_chief as is_chief
 from kbert.training.strategies import strategy_for as strategy_for
 from kbert.training.threads import share_cores as share_cores

@@ -18,9 +18,10 @@ from kbert.training.checkpointing import Checkpoints
 from kbert.training.faults import PEER_ERRORS, StopSignals, WorkerLost, keep_batch
 from kbert.training.freezing import GradualUnfreezing
 from kbert.training.loss_scale import LossScale
+from kbert.training.objective import Objective
 from kbert.training.run_state import RunState
-from kbert.training.steps import Objective, TrainSteps, spread_seeds
-from kbert.training.strategies import is_chief, is_multi_worker, summing_over_workers
+from kbert.training.steps import TrainSteps
+from kbert.training.strategies import is_chief, is_multi_worker, spread_seeds, summing_over_workers
 
 
 def fit(

@@ -1,6 +1,6 @@
 """`RDrop`: two passes with other units dropped shall say the same."""
 
-from kbert.training.steps import Objective
+from kbert.training.objective import Objective
 
 
 class RDrop:

@@ -1,9 +1,7 @@
 """The optimizer step: over all replicas and micro-batches, many of them in one call into TensorFlow."""
 
 import functools
-import itertools
 from collections.abc import Callable, Mapping
-from typing import Protocol
 
 import keras
 import numpy as np
@@ -12,31 +10,10 @@ import tensorflow as tf
 from kbert.training.adversary import FastGradient, assign_in_replica
 from kbert.training.freezing import GradualUnfreezing
 from kbert.training.loss_scale import LossScale
+from kbert.training.objective import Objective, added, cut
 
 #: Says that nothing in a function waits for AutoGraph, whose rewriting of a model takes seconds.
 plain = tf.autograph.experimental.do_not_convert
-
-
-class Objective(Protocol):
-    """What to minimise and what to watch, in terms of (sum, weight) pairs.
-
-    Attributes:
-        losses: Names of the terms whose means are added up and minimised.
-        metrics: Names of the other terms.
-    """
-
-    @property
-    def losses(self) -> tuple[str, ...]: ...  # noqa: D102
-
-    @property
-    def metrics(self) -> tuple[str, ...]: ...  # noqa: D102
-
-    def __call__(self, outputs, targets) -> dict:
-        """Name -> (sum, weight), two float32 scalars, for every name in `losses` and `metrics`.
-
-        The weights follow from the targets alone, whatever the outputs are.
-        """
-        ...
 
 
 class TrainSteps:
@@ -224,10 +201,10 @@ class TrainSteps:
     def _gradients_of(self, batch, weights):
         """Gradients and terms of a batch; without `weights` they are those of this batch in all replicas."""
         with tf.GradientTape() as tape:
-            terms = _added(
+            terms = added(
                 [
                     self.objective(self._outputs(inputs, training=True), targets)
-                    for inputs, targets in _cut(batch, self.parts)
+                    for inputs, targets in cut(batch, self.parts)
                 ]
             )
             if weights is None:
@@ -264,54 +241,7 @@ def _sum_of(first, second):
     return tf.convert_to_tensor(first) + tf.convert_to_tensor(second)
 
 
-def _cut(batch, parts: int) -> list:
-    """The rows of a batch in so many parts, as even as they come; where they are too few, some have none."""
-    first = tf.nest.flatten(batch)[0]
-    rows = first.shape[0]
-    if rows is None:
-        rows = tf.shape(first)[0]
-    else:
-        parts = min(parts, rows)  # Keras cannot add what is known to have no rows.
-    if parts == 1:
-        return [batch]
-    bounds = [rows * number // parts for number in range(parts + 1)]
-    return [
-        tf.nest.map_structure(lambda values, begin=begin, end=end: values[begin:end], batch)
-        for begin, end in itertools.pairwise(bounds)
-    ]
-
-
-def _added(parts: list[dict]) -> dict:
-    """The terms of all parts, as those of one batch."""
-    if len(parts) == 1:
-        return parts[0]
-    return {
-        name: tuple(tf.add_n([part[name][place] for part in parts]) for place in range(2))
-        for name in parts[0]
-    }
-
-
 def _over_replicas(weights):
     replica = tf.distribute.get_replica_context()
     total = replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.stop_gradient(weights))
     return tf.maximum(total, 1e-5)
-
-
-def spread_seeds(model: keras.Model) -> None:
-    """Gives each replica random numbers of its own; from the same seeds they would drop the same units."""
-    strategy = tf.distribute.get_strategy()
-    seeds = [v for v in model.variables if v.path.endswith("seed_generator_state")]
-    if strategy.num_replicas_in_sync == 1 or not seeds:
-        return
-
-    @tf.function
-    def spread():
-        strategy.run(shift)
-
-    def shift():
-        number = tf.distribute.get_replica_context().replica_id_in_sync_group
-        for seed in seeds:
-            # The first replica keeps its seed: it is the one that a checkpoint holds.
-            seed.assign_add(tf.stack([tf.cast(number, seed.dtype) * 1_000_003, tf.zeros([], seed.dtype)]))
-
-    spread()

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -93,3 +94,23 @@ def summing_over_workers(strategy: tf.distribute.Strategy) -> Callable[[Sequence
 def _workers(strategy) -> int:
     jobs = strategy.cluster_resolver.cluster_spec().as_dict()
     return sum(len(jobs.get(job, ())) for job in ("chief", "master", "worker"))
+
+
+def spread_seeds(model: keras.Model) -> None:
+    """Gives each replica random numbers of its own; from the same seeds they would drop the same units."""
+    strategy = tf.distribute.get_strategy()
+    seeds = [v for v in model.variables if v.path.endswith("seed_generator_state")]
+    if strategy.num_replicas_in_sync == 1 or not seeds:
+        return
+
+    @tf.function
+    def spread():
+        strategy.run(shift)
+
+    def shift():
+        number = tf.distribute.get_replica_context().replica_id_in_sync_group
+        for seed in seeds:
+            # The first replica keeps its seed: it is the one that a checkpoint holds.
+            seed.assign_add(tf.stack([tf.cast(number, seed.dtype) * 1_000_003, tf.zeros([], seed.dtype)]))
+
+    spread()
