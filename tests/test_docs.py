@@ -102,6 +102,7 @@ def write_task_files():
         "reviews": (["sentence", "label"], [texts, labels]),
         "pairs": (["sentence1", "sentence2", "label"], [texts, texts[::-1], ["1", "0", "0", "1"]]),
         "topics": (["text", "labels"], [texts, topics]),
+        "kinds": (["text", "labels"], [texts, topics]),
         "similar": (["sentence1", "sentence2", "score"], [texts, texts[1:] + texts[:1], "4310"]),
         "found": (["anchor", "positive"], [["good film", "bad film", "good play", "bad play"], texts]),
     }
