@@ -110,7 +110,9 @@ def write_task_files():
     for end in ("", "_dev"):
         for name, (header, columns) in tables.items():
             write_lines(f"{name}{end}.tsv", ["\t".join(row) for row in (header, *zip(*columns, strict=True))])
-        write_lines(f"choices{end}.jsonl", [json.dumps(question | {"label": label}) for label in (0, "A")])
+        for name in ("choices", "sentences"):
+            answered = [json.dumps(question | {"label": label}) for label in (0, "A")]
+            write_lines(f"{name}{end}.jsonl", answered)
     write_benchmark_files()
 
 
