@@ -10,6 +10,7 @@ from kbert.data.corpus import read_documents as read_documents
 from kbert.data.corpus_inspection import inspect_corpus as inspect_corpus
 from kbert.data.encoding import EncodedRows as EncodedRows
 from kbert.data.encoding import encode_texts as encode_texts
+from kbert.data.encoding import string_tensor as string_tensor
 from kbert.data.examples import Example as Example
 from kbert.data.faults import DataFault as DataFault
 from kbert.data.faults import answer_faults as answer_faults

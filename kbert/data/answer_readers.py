@@ -98,7 +98,12 @@ def _questions(articles: Any, path: str) -> Iterator[Question]:
         for paragraph in article["paragraphs"]:
             context = paragraph["context"]
             for row in paragraph["qas"]:
-                impossible = bool(row.get("is_impossible", False))
+                impossible = row.get("is_impossible")
+                if impossible not in (None, False, True):  # Or 0 and 1; a text such as "false" says neither.
+                    raise InputError(
+                        f"{path}: question {row['id']}: is_impossible is {impossible!r}; expected true or "
+                        f"false, without quotation marks"
+                    )
                 answers = () if impossible else row.get("answers", ())
                 key = str(row["id"]).strip()
                 yield Question(

@@ -26,34 +26,43 @@ class ChoiceExample:
     source: str
 
 
-def read_choices(source: str, *, labelled: bool = True) -> list[ChoiceExample]:
-    """All rows of a JSON lines file of multiple choice.
+def read_choices(
+    source: str, *, labelled: bool = True, split: str = "train", data_dir: str | None = None
+) -> list[ChoiceExample]:
+    """All rows of a JSON lines file, or of a dataset, of multiple choice.
 
     Each object has `context` (or `text`, `passage`, `article`), `question`, or both; `choices` (or
     `options`, `endings`), a list of texts; and `label` (or `answer`): the number of the right choice, from
     0, its letter, A being the first, or the choice itself.
 
     Args:
-        source: Path of the file.
+        source: Path of the file, or `tfds:` name.
         labelled: Whether every row must have a label.
+        split: Of a `tfds:` dataset.
+        data_dir: Where `tensorflow_datasets` keeps its data; None is its default.
 
     Raises:
         InputError: The file is missing or malformed; a row has fewer than two choices, or a label that is
             none of them.
     """
     wanted = [
-        Column("context", None, ("context", "text", "passage", "article"), required=False),
-        Column("question", None, ("question",), required=False),
+        Column("context", None, ("context", "text", "passage", "article"), required=False, may_vary=True),
+        Column("question", None, ("question",), required=False, may_vary=True),
         Column("choices", None, ("choices", "options", "endings")),
-        Column("label", None, ("label", "answer"), required=labelled),
+        Column("label", None, ("label", "answer"), required=labelled, may_vary=not labelled),
     ]
     examples = []
-    for place, (context, question, choices, label) in read_columns(source, wanted):
+    for place, (context, question, choices, label) in read_columns(
+        source, wanted, split=split, data_dir=data_dir
+    ):
         if not isinstance(choices, list) or len(choices) < 2 or not all(isinstance(c, str) for c in choices):
             raise InputError(f"{place}: the choices are {choices!r}; expected a list of 2 texts or more")
         texts = [text for text in (context, question) if text]
         if not texts:
             raise InputError(f"{place}: the row has neither 'context' nor 'question'; expected one or both")
+        for text in texts:
+            if not isinstance(text, str):
+                raise InputError(f"{place}: context or question is {text!r}; expected a text")
         if label is None and labelled:
             raise InputError(f"{place}: the row has no label; expected the number of the right choice")
         number = None if label is None else _number(label, choices, place)

@@ -1,6 +1,7 @@
 """Texts become ragged ids, once, before the first epoch; `EncodedRows` holds them."""
 
 import functools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from kbert.data.ragged import concat_rows
 from kbert.text import WordPieceTokenizer, pack
 
 _CHUNK = 1024
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,22 @@ def encode_texts(
     encode_chunk = _packer(tokenizer, max_length, pairs is not None)
     sides = [texts] if pairs is None else [texts, pairs]
     chunks = [
-        encode_chunk(*(tf.constant(list(side[first : first + _CHUNK]), tf.string) for side in sides))
+        encode_chunk(*(string_tensor(side[first : first + _CHUNK]) for side in sides))
         for first in range(0, max(1, len(texts)), _CHUNK)
     ]
     token_ids, segment_ids, truncated = map(concat_rows, zip(*chunks, strict=True))
     return {features.TOKEN_IDS: token_ids, features.SEGMENT_IDS: segment_ids}, truncated.numpy()
+
+
+def string_tensor(texts: Sequence[str]) -> tf.Tensor:
+    """Texts as a string tensor [texts]; half a surrogate pair, which UTF-8 has not, becomes U+FFFD.
+
+    JSON can write such halves. They are replaced one for one, so that offsets in characters stay.
+    """
+    try:
+        return tf.constant(list(texts), tf.string)
+    except ValueError:
+        return tf.constant([_SURROGATE.sub("\ufffd", text) for text in texts], tf.string)
 
 
 @functools.lru_cache(maxsize=32)  # Tracing takes longer than encoding a few texts.

@@ -19,8 +19,9 @@ def parse_object(line: str, place: Callable[[], str]) -> dict[str, Any]:
     """
     try:
         row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{place()}: is no JSON ({error.msg}); expected one object a line") from error
+    except (ValueError, RecursionError) as error:  # Also of numbers and nesting that Python refuses.
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error).split(";")[0]
+        raise InputError(f"{place()}: is no JSON ({reason}); expected one object a line") from error
     if not isinstance(row, dict):
         raise InputError(f"{place()}: is a {type(row).__name__}; expected one object a line")
     return row

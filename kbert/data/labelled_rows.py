@@ -8,6 +8,11 @@ from typing import Any, NamedTuple
 from kbert.data.json_lines import parse_object
 from kbert.errors import InputError
 
+#: Characters of a CSV field; Python's own limit of 131,072 is there for memory, and a text may be a book.
+_LONGEST_FIELD = 2**31 - 1
+#: What a row has under a name that several columns have; wrong only where that name is read.
+_SEVERAL = object()
+
 
 class Column(NamedTuple):
     """Which column of a file holds what.
@@ -17,12 +22,14 @@ class Column(NamedTuple):
         asked: Its name as the user gave it; None looks for a customary one, `""` is none.
         customary: The names it has in well-known files.
         required: Whether there must be one.
+        may_vary: Whether some rows of a JSON file may have it and others not.
     """
 
     role: str
     asked: str | None
     customary: tuple[str, ...]
     required: bool = True
+    may_vary: bool = False
 
 
 def read_columns(
@@ -35,7 +42,7 @@ def read_columns(
 ) -> Iterator[tuple[str, list[Any]]]:
     """File and line of each row, and what it has in each of `columns`; None for a column there is not.
 
-    Values are strings in TSV and CSV files and data sets, and what they are in JSON.
+    Values are strings in TSV and CSV files, strings or lists of them in data sets, and what they are in JSON.
 
     Args:
         source: Path or `tfds:` name, as for `kbert.data.read_examples`.
@@ -51,22 +58,22 @@ def read_columns(
         rows = _tfds_rows(source.removeprefix("tfds:"), split, data_dir)
     else:
         rows = _file_rows(Path(source), names)
-    found = None
+    found, first = None, ""
     for place, row in rows:
         if found is None:
-            found = [_column(row, column, place) for column in columns]
-        values = [None if name is None else row.get(name) for name in found]
-        for column, name, value in zip(columns, found, values, strict=True):
-            if name is not None and value is None and column.role in ("text", "pair"):
-                raise InputError(f"{place}: the row has no {name!r}")
-        yield place, values
+            found, first = [_column(row, column, place) for column in columns], place
+        found = [
+            _late(row, column, place, first) if name is None else name
+            for column, name in zip(columns, found, strict=True)
+        ]
+        yield place, [_value(row, *pair, place) for pair in zip(columns, found, strict=True)]
     if found is None:
         raise InputError(f"{source}: has no rows; expected a header line and at least one row of data")
 
 
 def _column(row: dict, column: Column, place: str) -> str | None:
     """The name that the column has in this file."""
-    role, asked, customary, required = column
+    role, asked, customary, required, _ = column
     if asked == "":
         return None
     if asked is not None:
@@ -83,6 +90,36 @@ def _column(row: dict, column: Column, place: str) -> str | None:
             f"({', '.join(customary)}); set --{role}_column, or --columns if the file has no header line"
         )
     return found
+
+
+def _value(row: dict, column: Column, name: str | None, place: str) -> Any:
+    """What the row has there; None where the file has no such column."""
+    value = None if name is None else row.get(name)
+    if value is _SEVERAL:
+        raise InputError(f"{place}: several columns have the name {name!r}; rename all but one")
+    if name is not None and column.role in ("text", "pair", "negative"):
+        if value is None and column.role != "negative":
+            raise InputError(f"{place}: the row has no {name!r}")
+        if isinstance(value, list | dict):
+            raise InputError(f"{place}: {name!r} is {value!r}; expected a text")
+    return value
+
+
+def _late(row: dict, column: Column, place: str, first: str) -> str | None:
+    """The name of a column that the rows before this one had not, of JSON, whose rows have keys of their own.
+
+    Raises:
+        InputError: All rows must agree on it.
+    """
+    if column.asked == "":
+        return None
+    name = next((name for name in column.customary if row.get(name) is not None), None)
+    if name is not None and not column.may_vary:
+        remedy = ", or --pair_column= to read single texts" if column.role == "pair" else ""
+        raise InputError(
+            f"{place}: has {name!r}, which {first} has not; expected the same names in each row{remedy}"
+        )
+    return name
 
 
 def _file_rows(path: Path, names: Sequence[str] | None) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -102,21 +139,32 @@ def _file_rows(path: Path, names: Sequence[str] | None) -> Iterator[tuple[str, d
 
 
 def _tsv_rows(file, path, names):
-    yield from _table_rows((line.rstrip("\r\n").split("\t") for line in file), path, names)
+    lines = (line.rstrip("\r\n").split("\t") for line in file)
+    yield from _table_rows(enumerate(lines, start=1), path, names)
 
 
 def _csv_rows(file, path, names):
+    csv.field_size_limit(_LONGEST_FIELD)
     try:
-        yield from _table_rows(csv.reader(file, strict=True), path, names)
+        yield from _table_rows(_numbered(csv.reader(file, strict=True)), path, names)
     except csv.Error as error:
         raise InputError(f"{path}: is no well-formed CSV ({error}); is a quotation mark missing?") from error
 
 
+def _numbered(reader):
+    """Rows, each with the line that it begins in: a quoted field may go over several."""
+    begin = 1
+    for values in reader:
+        yield begin, values
+        begin = reader.line_num + 1
+
+
 def _table_rows(lines, path, names):
-    header = names or next(iter(lines), None)
+    _, header = (0, names) if names else next(lines, (0, None))
     if not header or header == [""]:
         raise InputError(f"{path}: is empty; expected a header line with the names of the columns")
-    for number, values in enumerate(lines, start=1 if names else 2):
+    twice = {name: _SEVERAL for name in header if header.count(name) > 1}
+    for number, values in lines:
         if not values or values == [""]:
             continue
         if len(values) != len(header):
@@ -124,7 +172,7 @@ def _table_rows(lines, path, names):
                 f"{path}:{number}: {len(values)} columns, but {'--columns' if names else 'the header'} names "
                 f"{len(header)} ({', '.join(header)}); a separator is missing or too many"
             )
-        yield f"{path}:{number}", dict(zip(header, values, strict=True))
+        yield f"{path}:{number}", {**dict(zip(header, values, strict=True)), **twice}
 
 
 def _json_rows(file, path, names):
@@ -149,7 +197,9 @@ def _tfds_rows(name: str, split: str, data_dir: str | None):
         yield f"tfds:{name}/{split}:{number}", {key: _tfds_value(row[key], names.get(key)) for key in row}
 
 
-def _tfds_value(value, int2str) -> str:
+def _tfds_value(value, int2str) -> str | list:
+    if getattr(value, "ndim", 0):
+        return [_tfds_value(item, int2str) for item in value]
     if int2str is not None and int(value) >= 0:
         return int2str(int(value))
     return value.decode("utf-8") if isinstance(value, bytes) else str(value)

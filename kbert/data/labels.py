@@ -80,7 +80,7 @@ def varied_scores(examples: Sequence[ScoredExample]) -> np.ndarray:
 
 def _in_order(labels: Iterable[str]) -> list[str]:
     labels = list(labels)
-    numeric = all(label.lstrip("-").isdecimal() for label in labels)
+    numeric = all(label.removeprefix("-").isdecimal() for label in labels)
     return sorted(labels, key=int) if numeric else sorted(labels)
 
 

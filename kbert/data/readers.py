@@ -1,6 +1,8 @@
 """Reads labelled texts: classes, several labels at once, scores, and triples of texts."""
 
+import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +17,9 @@ _TEXT_COLUMNS = ("text", "sentence", "text_a", "sentence1", "#1 String", "premis
 _PAIR_COLUMNS = ("text_pair", "text_b", "sentence2", "#2 String", "hypothesis", "question2")
 _LABEL_COLUMNS = ("label", "Quality", "labels", "class")
 _SCORE_COLUMNS = ("score", "label", "similarity", "similarity_score")
+
+#: How a list of texts begins, in JSON or in Python.
+_LIST_OF_TEXTS = re.compile(r"""\[\s*['"]""")
 
 
 @dataclass(frozen=True)
@@ -103,13 +108,18 @@ def read_examples(
     Raises:
         InputError: The file is missing, empty or malformed, or has no such column.
     """
-    wanted = [*_texts(text_column, pair_column), Column("label", label_column, _LABEL_COLUMNS, labelled)]
+    wanted = [
+        *_texts(text_column, pair_column),
+        Column("label", label_column, _LABEL_COLUMNS, required=labelled, may_vary=not labelled),
+    ]
     examples, left_out = [], []
     for place, (text, pair, label) in read_columns(
         source, wanted, names=columns, split=split, data_dir=data_dir
     ):
         if labelled and (label is None or label == ""):
             raise InputError(f"{place}: the label is empty; every row needs one")
+        if labelled and isinstance(label, list | dict):
+            raise InputError(f"{place}: the label is {label!r}; expected one, or --task=multi_label")
         example = Example(str(text), _text(pair), _text(label), place)
         (left_out if labelled and no_label and example.label == no_label else examples).append(example)
     if left_out:
@@ -130,6 +140,8 @@ def read_label_sets(
     label_column: str | None = None,
     columns: Sequence[str] | None = None,
     separator: str = ",",
+    split: str = "train",
+    data_dir: str | None = None,
     labelled: bool = True,
 ) -> list[LabelSetExample]:
     """All rows of a file in which several labels may apply to a text.
@@ -138,22 +150,55 @@ def read_label_sets(
         source: As for `read_examples`.
         text_column: As for `read_examples`.
         pair_column: As for `read_examples`.
-        label_column: The labels: a list in JSON, or a string with `separator` between them. Empty: none.
+        label_column: The labels: a list in JSON, in a cell of a table too, or a string with `separator`
+            between them. Empty: none.
         columns: As for `read_examples`.
         separator: Between labels; white space around it does not count.
+        split: As for `read_examples`.
+        data_dir: As for `read_examples`.
         labelled: Whether the file must have a column of labels; without one, no label applies.
 
     Raises:
         InputError: As for `read_examples`.
     """
     customary = ("labels", *_LABEL_COLUMNS)
-    wanted = [*_texts(text_column, pair_column), Column("label", label_column, customary, labelled)]
+    wanted = [
+        *_texts(text_column, pair_column),
+        Column("label", label_column, customary, required=labelled, may_vary=not labelled),
+    ]
+    if not separator:
+        raise InputError("--separator= is empty; expected what stands between labels, such as a comma")
     examples = []
-    for place, (text, pair, labels) in read_columns(source, wanted, names=columns):
-        parts = labels if isinstance(labels, list) else (_text(labels) or "").split(separator)
-        labels = dict.fromkeys(part for part in (str(part).strip() for part in parts) if part)
+    rows = read_columns(source, wanted, names=columns, split=split, data_dir=data_dir)
+    for place, (text, pair, labels) in rows:
+        labels = dict.fromkeys(part for part in _label_parts(labels, separator, place) if part)
         examples.append(LabelSetExample(str(text), _text(pair), tuple(labels), place))
     return examples
+
+
+def _label_parts(labels: Any, separator: str, place: str) -> list[str]:
+    """The labels of a cell: of a list, in JSON or as its text, or of a string with separators."""
+    if isinstance(labels, dict):
+        raise InputError(f"{place}: the labels are {labels!r}; expected a list of those that apply")
+    if not isinstance(labels, list):
+        parts = [part.strip() for part in (_text(labels) or "").split(separator)]
+        if not parts[0].startswith("["):
+            return parts
+        try:
+            labels = json.loads(labels)
+        except (ValueError, RecursionError):
+            # A label may be "[sic]"; what has its brackets in two parts, or quoted texts in them, is a list.
+            is_list = any(part.count("[") != part.count("]") for part in parts)
+            if is_list or _LIST_OF_TEXTS.match(parts[0]):
+                raise InputError(
+                    f"{place}: the labels are {labels!r}; expected a JSON list, with double quotation marks, "
+                    f"or labels with {separator!r} between them"
+                ) from None
+            return parts
+    for label in labels:
+        if not isinstance(label, str | int | float):
+            raise InputError(f"{place}: one of the labels is {json.dumps(label)}; expected texts")
+    return [str(label).strip() for label in labels]
 
 
 def read_scored_examples(
@@ -163,6 +208,8 @@ def read_scored_examples(
     pair_column: str | None = None,
     score_column: str | None = None,
     columns: Sequence[str] | None = None,
+    split: str = "train",
+    data_dir: str | None = None,
     labelled: bool = True,
 ) -> list[ScoredExample]:
     """All rows of a file with a number to predict, such as STS-B's.
@@ -173,15 +220,22 @@ def read_scored_examples(
         pair_column: As for `read_examples`.
         score_column: The number; None looks for a customary name, such as `score`.
         columns: As for `read_examples`.
+        split: As for `read_examples`.
+        data_dir: As for `read_examples`.
         labelled: Whether every row must have a score.
 
     Raises:
         InputError: As for `read_examples`; or a score is no finite number.
     """
-    wanted = [*_texts(text_column, pair_column), Column("score", score_column, _SCORE_COLUMNS, labelled)]
+    wanted = [
+        *_texts(text_column, pair_column),
+        Column("score", score_column, _SCORE_COLUMNS, required=labelled, may_vary=not labelled),
+    ]
     return [
         ScoredExample(str(text), _text(pair), _number(score, place, labelled), place)
-        for place, (text, pair, score) in read_columns(source, wanted, names=columns)
+        for place, (text, pair, score) in read_columns(
+            source, wanted, names=columns, split=split, data_dir=data_dir
+        )
     ]
 
 
@@ -191,6 +245,8 @@ def read_triples(
     text_column: str | None = None,
     pair_column: str | None = None,
     columns: Sequence[str] | None = None,
+    split: str = "train",
+    data_dir: str | None = None,
 ) -> list[Triple]:
     """All rows of a file with texts that belong together.
 
@@ -199,6 +255,8 @@ def read_triples(
         text_column: The anchor; None looks for `anchor`, `query` or one of the customary names of a text.
         pair_column: The positive; None looks for `positive` or one of those of a second text.
         columns: As for `read_examples`.
+        split: As for `read_examples`.
+        data_dir: As for `read_examples`.
 
     Raises:
         InputError: As for `read_examples`; or a text is missing.
@@ -208,7 +266,7 @@ def read_triples(
         Column("pair", pair_column, ("positive", *_PAIR_COLUMNS)),
         Column("negative", None, ("negative",), required=False),
     ]
-    rows = read_columns(source, wanted, names=columns)
+    rows = read_columns(source, wanted, names=columns, split=split, data_dir=data_dir)
     return [Triple(str(texts[0]), str(texts[1]), _text(texts[2]), place) for place, texts in rows]
 
 
@@ -219,6 +277,8 @@ def read_similar_texts(
     pair_column: str | None = None,
     score_column: str | None = None,
     columns: Sequence[str] | None = None,
+    split: str = "train",
+    data_dir: str | None = None,
 ) -> list[ScoredExample] | list[Triple]:
     """All rows of a file to learn sentence vectors from: scored pairs, pairs or triples, as its columns say.
 
@@ -229,13 +289,16 @@ def read_similar_texts(
         score_column: How similar the two texts of a pair are; None looks for a customary name, `""` reads
             pairs that belong together.
         columns: As for `read_examples`.
+        split: As for `read_examples`.
+        data_dir: As for `read_examples`.
 
     Raises:
         InputError: As for `read_scored_examples` and `read_triples`.
     """
-    texts = {"text_column": text_column, "pair_column": pair_column, "columns": columns}
+    where = {"split": split, "data_dir": data_dir}
+    texts = {"text_column": text_column, "pair_column": pair_column, "columns": columns, **where}
     score = Column("score", score_column, _SCORE_COLUMNS, required=False)
-    _, first = next(read_columns(source, [score], names=columns))
+    _, first = next(read_columns(source, [score], names=columns, **where))
     if first == [None]:
         return read_triples(source, **texts)
     rows = read_scored_examples(source, score_column=score_column, **texts)

@@ -90,6 +90,10 @@ def read_entities(
     for place, (text, spans) in read_columns(source, wanted):
         text = str(text)
         words = split_words(text)
+        if not isinstance(spans, list | None):
+            raise InputError(
+                f"{place}: the entities are {spans!r}; expected a list of objects with start, end and type"
+            )
         spans = sorted(_span(span, text, place) for span in spans or ())
         entities = [_entity(span, words) for span in spans]
         for before, entity, span in zip(entities, entities[1:], spans[1:], strict=False):

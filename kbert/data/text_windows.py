@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from kbert import features
+from kbert.data.encoding import string_tensor
 from kbert.data.ragged import concat_rows
 from kbert.text import WordPieceTokenizer, cut_windows
 
@@ -33,7 +34,7 @@ def encode_windows(
     """
     encode_chunk = _cutter(tokenizer, max_length, stride)
     firsts = range(0, max(1, len(texts)), _CHUNK)
-    chunks = [encode_chunk(tf.constant(list(texts[first : first + _CHUNK]), tf.string)) for first in firsts]
+    chunks = [encode_chunk(string_tensor(texts[first : first + _CHUNK])) for first in firsts]
     token_ids, segment_ids, _ = map(concat_rows, zip(*chunks, strict=True))
     owner = [first + chunk[2].numpy().astype(np.int64) for first, chunk in zip(firsts, chunks, strict=True)]
     return {features.TOKEN_IDS: token_ids, features.SEGMENT_IDS: segment_ids}, np.concatenate(owner)

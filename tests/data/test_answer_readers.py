@@ -35,6 +35,20 @@ def test_plausible_answers_of_impossible_questions_are_none(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "said, has_answer", [(None, True), (0, True), (1, False), ("false", None), ([], None)]
+)
+def test_a_text_does_not_say_whether_there_is_an_answer(tmp_path, said, has_answer):
+    path = write(tmp_path / "q.json", question("1", ("cd", 3), is_impossible=said))
+    if has_answer is None:
+        with pytest.raises(
+            InputError, match="q.json: question 1: is_impossible is .*; expected true or false"
+        ):
+            read_questions(path)
+    else:
+        assert read_questions(path)[0].has_answer is has_answer
+
+
+@pytest.mark.parametrize(
     "text, start, found",
     [("cd", 3, 3), ("cd", 4, 3), ("cd", -1, 3), ("ab", 0, 0), ("ab", 5, 6), ("ab", 1, 0), ("ab", -1, None)]
     + [("xy", 0, None), ("xy", -1, None), ("", 0, None), ("ab", 99, 6), ("b", -1, None)],

@@ -35,6 +35,8 @@ def test_a_choice_goes_before_its_number(tmp_path):
         ({"choices": ["one"]}, "expected a list of 2 texts"),
         ({"choices": "ab"}, "expected a list of 2 texts"),
         ({"question": ""}, "neither 'context' nor 'question'"),
+        ({"context": ["a", "b"]}, r"c.jsonl:1: context or question is \['a', 'b'\]; expected a text"),
+        ({"question": 5}, "context or question is 5; expected a text"),
     ],
 )
 def test_bad_rows(tmp_path, change, message):
@@ -45,3 +47,12 @@ def test_bad_rows(tmp_path, change, message):
 def test_without_labels(tmp_path):
     (row,) = read(tmp_path, {"question": "q", "choices": ["a", "b"]}, labelled=False)
     assert row.label is None
+    row = {"question": "q", "choices": ["a", "b"]}
+    assert [r.label for r in read(tmp_path, row, row | {"answer": "B"}, labelled=False)] == [None, 1]
+
+
+def test_some_rows_may_have_a_passage(tmp_path):
+    row = {"question": "q", "choices": ["a", "b"], "label": 0}
+    first, second = read(tmp_path, row, row | {"passage": "p"})
+    assert (first.text, first.question) == ("q", "")
+    assert (second.text, second.question) == ("p", "q")

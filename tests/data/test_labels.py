@@ -15,6 +15,7 @@ def test_label_sets():
     rows = sets(("10", "2"), (), ("2",), ("-1",))
     assert label_set_list(rows) == ["-1", "2", "10"]
     assert label_set_list(sets(("b", "a"), ("c",))) == ["a", "b", "c"]
+    assert label_set_list(sets(("2", "--1"), ("10",))) == ["--1", "10", "2"]  # No numbers.
     matrix = label_matrix(rows, ["-1", "2", "10"])
     assert matrix.dtype == np.float32
     assert matrix.tolist() == [[0, 1, 1], [0, 0, 0], [0, 1, 0], [1, 0, 0]]

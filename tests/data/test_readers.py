@@ -13,6 +13,7 @@ from kbert.data import (
     read_similar_texts,
     read_triples,
 )
+from kbert.data.labelled_rows import Column, read_columns
 from kbert.errors import InputError
 
 
@@ -68,12 +69,76 @@ def test_an_empty_pair_column_reads_single_texts(tmp_path):
         ("a.jsonl", '{"text": "x", "label": 1}\n{"text": \n', "a.jsonl:2: is no JSON"),
         ("a.jsonl", "[1]\n", "a.jsonl:1: is a list"),
         ("a.jsonl", '{"text": "x", "label": 1}\n{"label": 1}\n', "a.jsonl:2: the row has no 'text'"),
+        ("a.tsv", "text\tlabel\ttext\nx\t1\ty\n", "a.tsv:2: several columns have the name 'text'; rename"),
+        ("a.csv", "text,label,label\nx,1,2\n", "a.csv:2: several columns have the name 'label'; rename"),
+        ("a.csv", 'text,label\n"one\ntwo",1\nthree,\n', "a.csv:4: the label is empty"),
+        ("a.jsonl", '{"text": ["x"], "label": 1}\n', r"a.jsonl:1: 'text' is \['x'\]; expected a text"),
+        ("a.jsonl", '{"text": {"a": 1}, "label": 1}\n', "a.jsonl:1: 'text' is {'a': 1}; expected a text"),
+        ("a.jsonl", '{"text": "x", "label": [1]}\n', r"a.jsonl:1: the label is \[1\]; .*--task=multi_label"),
+        (
+            "a.jsonl",
+            '{"text": "x", "label": 1}\n{"text": "x", "text_b": "y", "label": 1}\n',
+            "a.jsonl:2: has 'text_b', which .*a.jsonl:1 has not; .*same names.*--pair_column= to read single",
+        ),
         ("a.xlsx", "x", "extension '.xlsx'"),
     ],
 )
 def test_bad_files_name_file_line_and_remedy(tmp_path, name, text, message):
     with pytest.raises(InputError, match=message):
         read_examples(write(tmp_path / name, text))
+
+
+@pytest.mark.parametrize(
+    "line, reason", [("[" * 100_000, "recursion"), ("1" * 5000, "limit")], ids=["deep", "long"]
+)
+def test_json_that_python_refuses(tmp_path, line, reason):
+    with pytest.raises(InputError, match=f"a.jsonl:2: is no JSON .*{reason}.*; expected one object a line"):
+        read_examples(write(tmp_path / "a.jsonl", '{"text": "x", "label": 1}\n' + line))
+
+
+def test_a_row_is_named_by_the_line_it_begins_in(tmp_path):
+    path = write(tmp_path / "a.csv", 'text,label\n\n"one\ntwo",x\nthree,"y"\n')
+    examples = read_examples(path)
+    assert plain(examples) == [("one\ntwo", None, "x"), ("three", None, "y")]
+    assert [example.source for example in examples] == [f"{path}:3", f"{path}:5"]
+    path = write(tmp_path / "b.csv", '"one\ntwo",x\nthree,y\n')
+    assert [row.source for row in read_examples(path, columns=["text", "label"])] == [
+        f"{path}:1",
+        f"{path}:3",
+    ]
+
+
+def test_a_field_may_be_as_long_as_a_book(tmp_path):
+    (example,) = read_examples(write(tmp_path / "a.csv", f'text,label\n"{"a, b " * 40_000}",x\n'))
+    assert len(example.text) == 200_000 and example.label == "x"
+
+
+def test_names_of_columns_that_are_not_read_may_repeat_or_be_empty(tmp_path):
+    path = write(tmp_path / "a.csv", ",text,note,note,,label\n0,a,n,m,,x\n")
+    assert plain(read_examples(path)) == [("a", None, "x")]
+    with pytest.raises(InputError, match="a.csv:2: several columns have the name 'note'"):
+        read_examples(path, pair_column="note")
+    path = write(tmp_path / "cola.tsv", "gj04\t1\t\tIt fits.\n")
+    for unread in ("", "_"):
+        assert plain(read_examples(path, columns=[unread, "label", unread, "sentence"])) == [
+            ("It fits.", None, "1")
+        ]
+
+
+def test_what_is_no_second_text_and_what_need_not_be_read(tmp_path):
+    rows = '{"text": "x", "label": 1}\n{"text": "y", "text_pair": null, "label": 2}\n'
+    assert plain(read_examples(write(tmp_path / "a.jsonl", rows))) == [("x", None, "1"), ("y", None, "2")]
+    path = write(tmp_path / "b.jsonl", rows.replace("null", '"z"'))
+    assert plain(read_examples(path, pair_column="")) == [("x", None, "1"), ("y", None, "2")]
+
+
+def test_of_unlabelled_rows_some_may_have_labels(tmp_path):
+    path = write(tmp_path / "a.jsonl", '{"text": "x"}\n{"text": "y", "label": 3}\n')
+    assert [row.label for row in read_examples(path, labelled=False)] == [None, "3"]
+    assert [row.labels for row in read_label_sets(path, labelled=False)] == [(), ("3",)]
+    assert [row.score for row in read_scored_examples(path, labelled=False)] == [None, 3.0]
+    path = write(tmp_path / "b.jsonl", '{"text": "x", "labels": ["a", "b"]}\n')
+    assert [row.text for row in read_examples(path, labelled=False)] == ["x"]
 
 
 def test_missing_file_wrong_column_wrong_encoding(tmp_path):
@@ -106,17 +171,23 @@ def test_tfds_by_name_offline(tmp_path):
         VERSION = tfds.core.Version("1.0.0")
 
         def _info(self):
-            names = tfds.features.ClassLabel(names=["bad", "good"])
-            return self.dataset_info_from_configs(
-                features=tfds.features.FeaturesDict({"sentence": tfds.features.Text(), "label": names})
-            )
+            features = {
+                "sentence": tfds.features.Text(),
+                "label": tfds.features.ClassLabel(names=["bad", "good"]),
+                "topics": tfds.features.Sequence(tfds.features.ClassLabel(names=["art", "sport"])),
+                "choices": tfds.features.Sequence(tfds.features.Text()),
+                "answer": tfds.features.Text(),
+            }
+            return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
 
         def _split_generators(self, dl_manager):
-            return {"train": self._generate_examples()}
+            rows = [("schön", "good"), ("b", "bad"), ("c", "good")]
+            return {"train": self._generate_examples(rows), "dev": self._generate_examples([("d", "bad")])}
 
-        def _generate_examples(self):
-            for number, (text, label) in enumerate([("schön", "good"), ("b", "bad"), ("c", "good")]):
-                yield number, {"sentence": text, "label": label}
+        def _generate_examples(self, rows):
+            more = {"topics": ["sport", "art"], "choices": ["no", "já"], "answer": "B"}
+            for number, (text, label) in enumerate(rows):
+                yield number, {"sentence": text, "label": label, **more}
 
     TinySentiment(data_dir=str(tmp_path)).download_and_prepare()
     examples = read_examples("tfds:tiny_sentiment", data_dir=str(tmp_path))
@@ -126,6 +197,22 @@ def test_tfds_by_name_offline(tmp_path):
         read_examples("tfds:no_such_thing", data_dir=str(tmp_path))
     with pytest.raises(InputError, match="tfds:tiny_sentiment.*test"):
         read_examples("tfds:tiny_sentiment", data_dir=str(tmp_path), split="test")
+    where = {"source": "tfds:tiny_sentiment", "data_dir": str(tmp_path), "split": "dev"}
+    (row,) = read_label_sets(label_column="topics", **where)
+    assert (row.text, row.labels) == ("d", ("sport", "art"))
+    with pytest.raises(InputError, match="tiny_sentiment/dev:1: 'choices' is .*expected a text"):
+        read_triples(text_column="sentence", pair_column="choices", **where)
+    with pytest.raises(InputError, match="tiny_sentiment/dev:1: the score is 'bad'"):
+        read_scored_examples(score_column="label", **where)
+    rows = list(
+        read_columns(
+            "tfds:tiny_sentiment",
+            [Column("choices", None, ("choices",))],
+            split="dev",
+            data_dir=str(tmp_path),
+        )
+    )
+    assert rows == [("tfds:tiny_sentiment/dev:1", [["no", "já"]])]
 
 
 def test_a_file_without_header(tmp_path):
@@ -166,6 +253,46 @@ def test_several_labels_in_lists_or_separated(tmp_path):
     assert [example.labels for example in read_label_sets(path, separator="|")] == [("x", "y"), ()]
 
 
+@pytest.mark.parametrize(
+    "cell, labels",
+    [
+        ('["a", "b, c"]', ("a", "b, c")),
+        (' [ "a" ]', ("a",)),
+        ("[]", ()),
+        ("[1, 2]", ("1", "2")),
+        ("[sic], a", ("[sic]", "a")),
+        ("a, [sic]", ("a", "[sic]")),
+    ],
+)
+def test_a_list_in_a_cell(tmp_path, cell, labels):
+    (row,) = read_label_sets(write(tmp_path / "a.tsv", f"text\tlabels\nx\t{cell}\n"))
+    assert row.labels == labels
+    (row,) = read_label_sets(write(tmp_path / "a.jsonl", json.dumps({"text": "x", "labels": cell})))
+    assert row.labels == labels
+
+
+@pytest.mark.parametrize(
+    "labels, message",
+    [
+        ("['a', 'b']", "the labels are .*; expected a JSON list, with double quotation marks"),
+        ("['a']", "expected a JSON list"),
+        ("[a, b]", "expected a JSON list, .* or labels with ',' between them"),
+        ({"a": 1, "b": 0}, "the labels are {'a': 1, 'b': 0}; expected a list of those that apply"),
+        (["a", None], "one of the labels is null; expected texts"),
+        ([["a"]], r'one of the labels is \["a"\]; expected texts'),
+        ([{"a": 1}], 'one of the labels is {"a": 1}; expected texts'),
+    ],
+)
+def test_labels_that_would_be_read_wrongly(tmp_path, labels, message):
+    with pytest.raises(InputError, match=f"a.jsonl:1: .*{message}"):
+        read_label_sets(write(tmp_path / "a.jsonl", json.dumps({"text": "x", "labels": labels})))
+
+
+def test_an_empty_separator(tmp_path):
+    with pytest.raises(InputError, match="--separator= is empty; expected what stands between labels"):
+        read_label_sets(write(tmp_path / "a.tsv", "text\tlabels\nx\ta\n"), separator="")
+
+
 def test_scores(tmp_path):
     path = write(tmp_path / "a.tsv", "sentence1\tsentence2\tscore\na\tb\t4.75\nc\td\t0\n")
     rows = read_scored_examples(path)
@@ -185,6 +312,11 @@ def test_triples_and_pairs(tmp_path):
     assert (triple.anchor, triple.positive, triple.negative) == ("a", "b", "c")
     (pair,) = read_triples(write(tmp_path / "p.tsv", "sentence1\tsentence2\na\tb\n"))
     assert (pair.anchor, pair.positive, pair.negative) == ("a", "b", None)
+    rows = ['{"anchor": "a", "positive": "b"}', '{"anchor": "a", "positive": "b", "negative": "c"}']
+    with pytest.raises(InputError, match="j.jsonl:2: has 'negative', which .*j.jsonl:1 has not; .*each row$"):
+        read_triples(write(tmp_path / "j.jsonl", "\n".join(rows)))
+    with pytest.raises(InputError, match=r"j.jsonl:1: 'negative' is \['c', 'd'\]; expected a text"):
+        read_triples(write(tmp_path / "j.jsonl", rows[1].replace('"c"', '["c", "d"]')))
 
 
 def test_the_columns_tell_scored_pairs_from_pairs(tmp_path):

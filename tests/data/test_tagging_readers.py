@@ -89,6 +89,14 @@ def test_spans_that_are_none(tmp_path, entity):
         read_entities(write(tmp_path / "e.jsonl", json.dumps({"text": "ab cd", "entities": [entity]})))
 
 
+@pytest.mark.parametrize("entities", ["LOC", {"start": 0, "end": 2, "type": "X"}, 5, {}])
+def test_spans_that_are_in_no_list(tmp_path, entities):
+    with pytest.raises(InputError, match="e.jsonl:1: the entities are .*; expected a list of objects"):
+        read_entities(write(tmp_path / "e.jsonl", json.dumps({"text": "ab cd", "entities": entities})))
+    (row,) = read_entities(write(tmp_path / "e.jsonl", '{"text": "ab cd", "entities": null}'))
+    assert row.tags == ("O", "O")
+
+
 def test_overlapping_spans(tmp_path):
     row = {"text": "ab cd", "entities": [[0, 5, "X"], [3, 5, "Y"]]}
     with pytest.raises(InputError, match="'cd' shares a word"):

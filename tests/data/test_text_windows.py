@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kbert.data import encode_texts, encode_windows, text_windows
+from kbert.data import encode_texts, encode_windows, string_tensor, text_windows
 from kbert.errors import InputError
 from kbert.text import WordPieceTokenizer
 
@@ -40,6 +40,19 @@ def test_texts_that_fit_are_encoded_as_ever(tokenizer):
     for name in plain:
         assert inputs[name].to_list() == plain[name].to_list()
     assert owner.tolist() == [0, 1, 2]
+
+
+def test_half_characters(tokenizer):
+    """JSON can write half of a surrogate pair, which UTF-8 has not; it is no piece of a text."""
+    texts, halved = ["good film", "the play"], ["good \ud83d film", "the play\ude00"]
+    whole, _ = encode_texts(texts, texts[::-1], tokenizer, 12)
+    assert (
+        encode_texts(halved, halved[::-1], tokenizer, 12)[0]["token_ids"].to_list()
+        == whole["token_ids"].to_list()
+    )
+    windows, _ = encode_windows(halved, tokenizer, max_length=12, stride=2)
+    assert windows["token_ids"].to_list() == encode_windows(texts, tokenizer, 12, 2)[0]["token_ids"].to_list()
+    assert string_tensor(halved).numpy().tolist() == [b"good \xef\xbf\xbd film", b"the play\xef\xbf\xbd"]
 
 
 def test_a_gap_between_windows_is_refused(tokenizer):
