@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from absl import logging
 
 from kbert import checkpoints, data, features, recipe_parts, training
@@ -95,11 +97,10 @@ def fine_tune(
     # As where the last epoch is the best.
     was_measured = all(map(np.array_equal, exact.get_weights(), weights))
     exact.set_weights(weights)
+    scores, answers = measure.final(was_measured) if measure else ({}, [])
     if recipe.lora_rank is not None:
-        exact.merge_lora()
-    if measure is None:
-        return FineTuned(task, exact, history, {}, [])
-    return FineTuned(task, exact, history, *measure.final(was_measured))
+        exact.merge_lora()  # After measuring: what answered is a graph that adds the factors.
+    return FineTuned(task, exact, history, scores, answers)
 
 
 class _Measure:
@@ -107,6 +108,7 @@ class _Measure:
 
     def __init__(self, task: Task, model: HeadModel, exact: HeadModel, rows: Sequence):
         self.task, self.model, self.exact, self.rows = task, model, exact, rows
+        task.check_best_score(rows)
         self.encoded = task.encode(rows)
         self.predictor = Predictor(task, exact)
         self._outputs: dict[str, list] = {}
@@ -175,7 +177,7 @@ class _Training:
             callbacks=callbacks,
             evaluate=measure and functools.partial(measure, self.optimizer if averaged else None),
             parts=self.parts,
-            checkpoints=self._checkpoints(),
+            checkpoints=self._checkpoints(measure),
             **recipe_parts.fit_options(self.recipe, self.steps),
         )
         if best is not None:
@@ -189,7 +191,7 @@ class _Training:
         labels = self.train.targets.get(features.LABEL)
         return recipe_parts.apply_to_objective(self.recipe, self.task.objective(self.model), labels)
 
-    def _checkpoints(self):
+    def _checkpoints(self, measure):
         recipe = {name: value for name, value in dataclasses.asdict(self.recipe).items() if value is not None}
         return training.Checkpoints(
             self.folder / "checkpoints",
@@ -199,13 +201,24 @@ class _Training:
                 **recipe,
                 "parts": self.parts,
                 "rows": _digest(self.train),
+                "dev_rows": measure and _digest(measure.encoded),
+                "task": _mark([json.dumps(self.task.spec, sort_keys=True, default=str).encode()]),
             },
         )
 
 
-def _digest(train: data.EncodedRows) -> str:
-    """A short mark of the training rows: a run must not go on with others."""
+def _digest(encoded: data.EncodedRows) -> str:
+    """A short mark of rows and what is to be learned of them: a run must not go on with others."""
+    parts = []
+    for _, values in sorted({**encoded.inputs, **encoded.targets}.items()):
+        is_ragged = isinstance(values, tf.RaggedTensor)
+        arrays = [values.flat_values, *values.nested_row_splits] if is_ragged else [values]
+        parts += [np.ascontiguousarray(array).tobytes() for array in arrays]
+    return _mark(parts)
+
+
+def _mark(parts: Sequence[bytes]) -> str:
     digest = hashlib.sha256()
-    for name in sorted(train.inputs):
-        digest.update(np.ascontiguousarray(train.inputs[name].flat_values).tobytes())
+    for part in parts:
+        digest.update(part)
     return digest.hexdigest()[:16]

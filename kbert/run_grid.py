@@ -56,22 +56,26 @@ def run_grid(
         FloatingPointError: All runs failed.
         InputError: There are several runs, and no dev rows to compare them by.
     """
-    pairs = list(itertools.product(learning_rates, seeds))
+    # All of them first: what is out of range shall not be told after hours of other runs.
+    each = [
+        dataclasses.replace(settings, learning_rate=rate, seed=seed)
+        for rate, seed in itertools.product(learning_rates, seeds)
+    ]
     best, points = None, []
-    for number, (rate, seed) in enumerate(pairs, start=1):
-        own = dataclasses.replace(settings, learning_rate=rate, seed=seed)
-        folder = model_dir if len(pairs) == 1 else model_dir / "runs" / f"learning_rate-{rate:g}-seed-{seed}"
-        if len(pairs) > 1:
-            logging.info("run %d of %d: learning rate %g, seed %d", number, len(pairs), rate, seed)
+    for number, own in enumerate(each, start=1):
+        rate, seed = own.learning_rate, own.seed
+        folder = model_dir if len(each) == 1 else model_dir / "runs" / f"learning_rate-{rate:g}-seed-{seed}"
+        if len(each) > 1:
+            logging.info("run %d of %d: learning rate %g, seed %d", number, len(each), rate, seed)
         try:
             done = run(own, folder)
         except FloatingPointError as error:
-            if len(pairs) == 1:
+            if len(each) == 1:
                 raise
             logging.warning("this run failed: %s", error)
             points.append(GridPoint(own, folder, None))
             continue
-        if len(pairs) > 1 and done.score is None:
+        if len(each) > 1 and done.score is None:
             raise InputError("several runs are compared on dev rows; name a file with --dev")
         points.append(GridPoint(own, folder, done.score))
         if best is None or (done.score or 0.0) > (best.score or 0.0):

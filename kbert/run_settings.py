@@ -49,3 +49,9 @@ class RunSettings:
                 raise InputError(f"--{name}={getattr(self, name)}; expected a number, 0 or more")
         if not 0 <= self.warmup_ratio <= 1:
             raise InputError(f"--warmup_ratio={self.warmup_ratio}; expected 0 to 1")
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"--seed={self.seed}; expected 0 to {2**32 - 1}")
+        if self.patience is not None and self.keep == "last":
+            raise InputError(
+                "--patience ends a run by its best epoch, but --keep=last keeps another one; leave one out"
+            )

@@ -63,8 +63,16 @@ def test_values_come_back_in_the_dataclass(values):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"epochs": 0}, {"patience": 0}, {"warmup_ratio": 1.5}, {"learning_rate": float("nan")}]
+    "wrong",
+    [{"epochs": 0}, {"patience": 0}, {"warmup_ratio": 1.5}, {"learning_rate": float("nan")}]
+    + [{"seed": -1}, {"seed": 2**32}],
 )
 def test_settings_out_of_range_are_refused_by_their_flag(wrong):
     with pytest.raises(InputError, match=f"--{next(iter(wrong))}="):
         RunSettings(**wrong)
+
+
+def test_patience_is_for_runs_that_keep_the_best_epoch():
+    assert RunSettings(patience=2, seed=2**32 - 1).keep == "best"
+    with pytest.raises(InputError, match="--patience ends a run .* --keep=last keeps another.*leave one out"):
+        RunSettings(patience=2, keep="last")

@@ -1,12 +1,17 @@
 """A fine-tuning run as a whole: it learns, keeps the best weights, and goes on where it was stopped."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kbert import training
-from kbert.data import Example
+from kbert.data import EncodedRows, Example
 from kbert.errors import InputError
-from kbert.fine_tuning import fine_tune
+from kbert.fine_tuning import _digest, fine_tune
+from kbert.inference import Predictor
+from kbert.recipe import Recipe
 from kbert.run_settings import RunSettings
 from kbert.start import StartingPoint
 from kbert.tasks import Classification
@@ -24,12 +29,15 @@ def run(tiny_config, tiny_vocab, tmp_path):
     config = tiny_config.replace(vocab_size=len(Vocab.read(tiny_vocab)))
     start = StartingPoint(config, tiny_vocab, lowercase=True)
 
-    def run(folder="m", dev=rows, **settings):
+    def run(folder="m", train=rows, dev=rows, recipe=None, max_length=16, **settings):
         settings = RunSettings(batch_size=8, learning_rate=3e-3, precision="float32", **settings)
+        own = Classification({**task.spec, "max_length": max_length}, tokenizer)
         return fine_tune(
-            task, start, task.encode(rows), dev, init=None, settings=settings, model_dir=tmp_path / folder
-        )
+            own, start, own.encode(train), dev,
+            init=None, settings=settings, recipe=recipe, model_dir=tmp_path / folder,
+        )  # fmt: skip
 
+    run.rows = rows
     return run
 
 
@@ -78,6 +86,43 @@ def test_a_stopped_run_goes_on_bit_for_bit(run, monkeypatch):
     assert [logs["loss"] for logs in again.history] == [logs["loss"] for logs in whole.history]
 
 
+def test_a_run_does_not_go_on_with_other_rows_or_another_task(run):
+    run(epochs=1, checkpoint_every=1)
+    rows = run.rows
+    swapped = [
+        dataclasses.replace(row, label=other.label) for row, other in zip(rows, rows[::-1], strict=True)
+    ]
+    for changed, name in [
+        ({"train": swapped}, "rows"),
+        ({"dev": swapped}, "dev_rows"),
+        ({"max_length": 12}, "task"),
+    ]:
+        with pytest.raises(InputError, match=f"holds a run with {name}=.*, which cannot go on with"):
+            run(epochs=1, checkpoint_every=1, **changed)
+
+
+def test_the_mark_of_rows_tells_where_each_ends_and_what_is_to_be_learned():
+    def mark(ids, labels):
+        ids, labels = tf.ragged.constant(ids, tf.int32), np.array(labels, np.int32)
+        return _digest(EncodedRows({"token_ids": ids}, {"label": labels}, np.arange(2), 0, {}))
+
+    marks = [mark([[1, 2], [3]], [0, 1]), mark([[1], [2, 3]], [0, 1]), mark([[1, 2], [3]], [1, 0])]
+    assert len(set(marks)) == 3 and mark([[1, 2], [3]], [0, 1]) == marks[0]
+
+
+def test_adapters_are_merged_after_they_were_measured(run, monkeypatch):
+    """The measure says that the last epoch was not the best, so the kept weights are answered with again."""
+    scores = iter([0.2] * 8 + [0.9, 0.2, 0.9])
+    monkeypatch.setattr(Classification, "scores", lambda *_: {"accuracy": next(scores)})
+    done = run(epochs=10, recipe=Recipe(lora_rank=8), schedule="stable")
+    assert not any("lora" in weight.path for weight in done.model.weights)
+    encoded = done.task.encode(run.rows)
+    answers = done.task.answers(run.rows, encoded, Predictor(done.task, done.model)(encoded))
+    for answer, expected in zip(done.answers, answers, strict=True):
+        assert answer["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-5)
+
+
 def test_without_dev_rows_nothing_is_measured(run):
-    done = run(dev=[], epochs=1)
+    done = run(dev=[], epochs=1, recipe=Recipe(lora_rank=4))
     assert done.scores == {} and done.score is None and done.answers == []
+    assert not any("lora" in weight.path for weight in done.model.weights)

@@ -69,6 +69,10 @@ def test_pairs_where_they_belong(model_dir):
         classify("good film")
     with pytest.raises(kbert.InputError, match="2 texts and 1 pairs"):
         classify(["a", "b"], ["c"])
+    with pytest.raises(kbert.InputError, match="text 1 is nan; expected a string"):
+        classify(["a", "b"], ["c", float("nan")])
+    halves = classify("good \ud83d film", "the play\ude00")
+    assert halves["score"] == pytest.approx(first["score"], abs=1e-6)
 
 
 def test_folders_that_cannot_answer_are_named(tiny_config, tmp_path, model_dir):

@@ -54,6 +54,12 @@ def test_runs_that_cannot_be_compared_are_refused(tmp_path):
     run_grid(unmeasured, RunSettings(), seeds=[1], learning_rates=[2e-5], model_dir=tmp_path)
 
 
+def test_what_is_out_of_range_is_told_before_the_first_run(tmp_path):
+    with pytest.raises(InputError, match="--seed=-1; expected 0 to 4294967295"):
+        run_grid(run, RunSettings(), seeds=[2, -1], learning_rates=[2e-5], model_dir=tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
 def test_all_runs_failed(tmp_path):
     def fail(settings, folder):
         raise FloatingPointError("nan")

@@ -112,6 +112,31 @@ WRONG = {
         "--train={work}/train.tsv --dev={tmp}/odd.tsv --init={work}/pretrained --model_dir={tmp}/out",
         "odd.tsv:2: label 'weather' was not seen in training",
     ),
+    "runs that nothing compares": (
+        "finetune.py", "--train={work}/train.tsv --init={work}/pretrained --seeds=1,2 --model_dir={tmp}/out",
+        "2 runs are compared on dev rows; name a file with --dev"
+    ),
+    "rates that nothing compares": (
+        "finetune.py",
+        "--train={work}/train.tsv --dev= --size=tiny --learning_rate=1e-5,2e-5,5e-5 --model_dir={tmp}/out",
+        "3 runs are compared on dev rows; name a file with --dev"
+    ),
+    "patience without a measure": (
+        "finetune.py", "--train={work}/train.tsv --init={work}/pretrained --patience=2 --model_dir={tmp}/out",
+        "--patience is measured on dev rows; name a file with --dev"
+    ),
+    "patience and the last epoch": (
+        "finetune.py",
+        "--train={work}/train.tsv --dev={work}/train.tsv --init={work}/pretrained --patience=2 --keep=last "
+        "--model_dir={tmp}/out",
+        "--patience ends a run by its best epoch, but --keep=last"
+    ),
+    "a seed out of range": (
+        "finetune.py",
+        "--train={work}/train.tsv --dev={work}/train.tsv --init={work}/pretrained --seeds=1,-1 "
+        "--model_dir={tmp}/out",
+        "--seed=-1; expected 0 to 4294967295"
+    ),
     "vocabulary larger than the table": (
         "finetune.py",
         "--train={work}/train.tsv --init={work}/pretrained --vocab={tmp}/large.txt --model_dir={tmp}/out",

@@ -15,6 +15,7 @@ from absl import flags, logging
 
 from kbert import entry
 from kbert.dataclass_flags import define_flags, settings_from_flags
+from kbert.errors import InputError
 from kbert.recipe import Recipe
 from kbert.run_settings import RunSettings
 from kbert.task_options import TaskOptions
@@ -76,13 +77,18 @@ def _read(task):
 
 def _numbers(flag, kind):
     """The values of a flag with a list."""
-    from kbert.errors import InputError
-
     values: list[str] = FLAGS[flag].value or []
     try:
         return [kind(value) for value in values]
     except ValueError as error:
         raise InputError(f"--{flag}={','.join(values)}: {error}") from error
+
+
+def _check_need_of_dev(num_runs):
+    """Refuses what only dev rows can decide, before hours of training."""
+    if not FLAGS.dev and (num_runs > 1 or FLAGS.patience is not None):
+        needs = f"{num_runs} runs are compared" if num_runs > 1 else "--patience is measured"
+        raise InputError(f"{needs} on dev rows; name a file with --dev")
 
 
 def main():
@@ -97,6 +103,8 @@ def main():
     strategy = training.strategy_for(FLAGS.strategy)
     settings, recipe = settings_from_flags(RunSettings, learning_rate=0.0), settings_from_flags(Recipe)
     seeds = _numbers("seeds", int) if FLAGS.seeds else [FLAGS.seed]
+    learning_rates = _numbers("learning_rate", float)
+    _check_need_of_dev(len(seeds) * len(learning_rates))
     kind = task_class(FLAGS.task)
     train, dev = _read(kind)
     start = starting_point(
@@ -122,7 +130,7 @@ def main():
 
     folder = Path(FLAGS.model_dir)
     best, points = run_grid.run_grid(
-        run, settings, seeds=seeds, learning_rates=_numbers("learning_rate", float), model_dir=folder
+        run, settings, seeds=seeds, learning_rates=learning_rates, model_dir=folder
     )
     checkpoints.save_folder(folder, best.model, task=best.task.spec, vocab_path=start.vocab_path)
     run_report.write_results(

@@ -31,7 +31,6 @@ class Classification(TextTask):
         return data.read_examples(
             source,
             label_column=columns.label,
-            split=columns.split,
             labelled=labelled,
             **read_arguments(columns),
         )

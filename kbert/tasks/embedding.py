@@ -19,6 +19,10 @@ from kbert.evaluation import (
 )
 from kbert.models import BertEmbedder, CosineRegressionObjective, InBatchNegativesObjective
 from kbert.tasks.task import Task, owners
+from kbert.tasks.texts import check_texts
+
+#: What is measured, the most telling first: of pairs with a score, and of texts that belong together.
+_SCORES = {"scored": ("spearman", "pearson"), "found": ("recall@1", "recall@5", "recall@10")}
 
 
 class Embedding(Task):
@@ -36,9 +40,9 @@ class Embedding(Task):
 
     @classmethod
     def read(cls, source, columns, labelled=True):
-        texts = {"text_column": columns.text, "columns": columns.names}
+        texts = {"text_column": columns.text, "columns": columns.names, "split": columns.split}
         if not labelled:
-            return data.read_examples(source, pair_column="", labelled=False, split=columns.split, **texts)
+            return data.read_examples(source, pair_column="", labelled=False, **texts)
         return data.read_similar_texts(source, pair_column=columns.pair, score_column=columns.label, **texts)
 
     @classmethod
@@ -61,8 +65,17 @@ class Embedding(Task):
     def comparable_scores(self):
         return ("spearman", "pearson", "recall@1", "recall@5", "recall@10")
 
+    def check_best_score(self, rows):
+        names = _SCORES["scored" if _form(rows) == "scored" else "found"]
+        if self.best_score not in names:
+            raise InputError(
+                f"{rows[0].source}: rows of this form are measured by {', '.join(names)}, not by "
+                f"{self.best_score}, by which runs are compared here; set --best_score={names[0]}"
+            )
+
     def rows_of(self, texts):
-        return [Example(str(text), None, None, "texts") for text in texts]
+        check_texts(texts)
+        return [Example(text, None, None, "texts") for text in texts]
 
     def encode(self, rows, labelled=True):
         texts = [_texts_of(row) for row in rows]

@@ -10,6 +10,7 @@ from kbert.errors import InputError
 from kbert.evaluation import MarkedText, WrongAnswer, calibration, mean_measures, softmax
 from kbert.models import BertMultipleChoice, MultipleChoiceObjective
 from kbert.tasks.task import Task, owners
+from kbert.tasks.texts import check_texts
 
 
 class MultipleChoice(Task):
@@ -25,7 +26,7 @@ class MultipleChoice(Task):
 
     @classmethod
     def read(cls, source, columns, labelled=True):
-        return data.read_choices(source, labelled=labelled)
+        return data.read_choices(source, labelled=labelled, split=columns.split)
 
     @classmethod
     def faults(cls, train, dev):
@@ -38,8 +39,11 @@ class MultipleChoice(Task):
                 f"{len(texts)} texts, {len(choices)} lists of choices and {len(questions)} questions came; "
                 f"expected as many of each"
             )
+        check_texts(texts)
+        check_texts(questions)
         for options in choices:
-            if isinstance(options, str) or len(options) < 2:
+            listed = [] if isinstance(options, str) or not hasattr(options, "__len__") else list(options)
+            if len(listed) < 2 or not all(isinstance(choice, str) for choice in listed):
                 raise InputError(f"the choices are {options!r}; expected a list of 2 texts or more")
         return [
             ChoiceExample(text, question, tuple(options), None, "texts")

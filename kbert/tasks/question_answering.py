@@ -28,6 +28,7 @@ from kbert.evaluation import (
 )
 from kbert.models import BertSpanFinder, SpanObjective
 from kbert.tasks.task import Task
+from kbert.tasks.texts import check_texts
 from kbert.text import WordPieceTokenizer
 
 _ANSWER_LENGTH = 30
@@ -100,9 +101,11 @@ class QuestionAnswering(Task):
             raise InputError(
                 f"{len(questions)} questions and {len(contexts)} passages came; expected as many of both"
             )
+        check_texts(questions)
+        check_texts(contexts)
         pairs = zip(questions, contexts, strict=True)
         return [
-            Question(str(number), str(question), str(context), (), True, "texts")
+            Question(str(number), question, context, (), True, "texts")
             for number, (question, context) in enumerate(pairs)
         ]
 

@@ -25,6 +25,7 @@ from kbert.tag_schemes import Entity, entities_of, split_tag, tags_of
 from kbert.tasks.tagging_answers import answer_of, stitch
 from kbert.tasks.tagging_encoding import encode_words
 from kbert.tasks.task import Task
+from kbert.tasks.texts import check_texts
 
 #: Of `--scheme`: how entities are written for the model, whatever the file has.
 _SCHEMES = ("BIO", "BIOES", "none")
@@ -94,7 +95,8 @@ class Tagging(Task):
         return ("accuracy",) if self.scheme is None else ("f1", "macro_f1", "accuracy")
 
     def rows_of(self, texts):
-        return [TaggedText(str(text), tuple(split_words(str(text))), (), "texts") for text in texts]
+        check_texts(texts)
+        return [TaggedText(text, tuple(split_words(text)), (), "texts") for text in texts]
 
     def encode(self, rows, labelled=True):
         max_length, stride = self.spec["max_length"], None

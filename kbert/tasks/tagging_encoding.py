@@ -53,7 +53,7 @@ def encode_words(
     parts, owners, cut_off = [], [], 0
     for first in range(0, max(1, len(rows)), _CHUNK):
         chunk = rows[first : first + _CHUNK]
-        begins, ends, windows = encode_chunk(tf.constant([row.text for row in chunk], tf.string))
+        begins, ends, windows = encode_chunk(data.string_tensor([row.text for row in chunk]))
         part = _words_in_windows(chunk, begins, ends, windows, tag_ids)
         owner = windows.owner.numpy().astype(np.int64)
         if stride is None:

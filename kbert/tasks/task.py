@@ -92,6 +92,13 @@ class Task(abc.ABC):
         """Those of `scores` by which runs may be compared, larger being better."""
         return (type(self).best_score,)
 
+    def check_best_score(self, rows: Sequence) -> None:  # noqa: B027 (most tasks measure all rows alike)
+        """Makes sure that `best_score` is among the scores of such rows, before a model is trained by it.
+
+        Raises:
+            InputError: With the flag to set.
+        """
+
     @classmethod
     @abc.abstractmethod
     def read(cls, source: str, columns: Columns, labelled: bool = True) -> list:

@@ -65,7 +65,12 @@ class TextTask(Task):
 
 def read_arguments(columns) -> dict:
     """What the readers of texts and pairs take of `Columns`, but for the column of the answer."""
-    return {"text_column": columns.text, "pair_column": columns.pair, "columns": columns.names}
+    return {
+        "text_column": columns.text,
+        "pair_column": columns.pair,
+        "columns": columns.names,
+        "split": columns.split,
+    }
 
 
 def prediction_of(row, gold: Mapping, answer: Mapping) -> dict:
@@ -100,7 +105,20 @@ def text_rows(
         raise InputError(f"this model was fine-tuned on {kind}; {'no ' if pairs is None else ''}pairs came")
     if pairs is not None and len(pairs) != len(texts):
         raise InputError(f"{len(texts)} texts and {len(pairs)} pairs came; expected as many of both")
-    return [(str(text), None) for text in texts] if pairs is None else list(zip(texts, pairs, strict=True))
+    for side in (texts,) if pairs is None else (texts, pairs):
+        check_texts(side)
+    return [(text, None) for text in texts] if pairs is None else list(zip(texts, pairs, strict=True))
+
+
+def check_texts(texts: Sequence) -> None:
+    """Refuses what is no text, such as a missing value of a table.
+
+    Raises:
+        InputError: It names the first that is none, from 0.
+    """
+    for number, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InputError(f"text {number} is {text!r}; expected a string")
 
 
 def _check_option(spec: dict, name: str, choices: Sequence[str]) -> None:

@@ -44,6 +44,25 @@ def test_the_rows_decide_what_is_learned(rows, form, objective, best, tokenizer)
         make_task(rows, tokenizer, best_score="accuracy")
 
 
+def test_the_score_must_be_one_of_the_rows_it_is_measured_on(tokenizer, fine_tuned):
+    """A model of pairs may be measured on scored ones: by a score of those."""
+    for train, dev, names in [
+        (PAIRS, SCORED, "spearman, pearson, not by recall@1,.*--best_score=spearman"),
+        (SCORED, TRIPLES, "recall@1, recall@5, recall@10, not by spearman,.*--best_score=recall@1"),
+    ]:
+        with pytest.raises(InputError, match=f"f:2: rows of this form are measured by {names}"):
+            make_task(train, tokenizer).check_best_score(dev)
+        make_task(train, tokenizer).check_best_score(train)
+    make_task(PAIRS, tokenizer, best_score="pearson").check_best_score(SCORED)
+    with pytest.raises(InputError, match="rows of this form"):
+        fine_tuned(make_task(PAIRS, tokenizer), PAIRS, dev=SCORED)
+
+
+def test_texts_from_python_are_strings(tokenizer):
+    with pytest.raises(InputError, match="text 1 is nan; expected a string"):
+        make_task(PAIRS, tokenizer).rows_of(["good", float("nan")])
+
+
 def test_inputs_and_targets(tokenizer):
     encoded = make_task(PAIRS, tokenizer).encode(PAIRS)
     ids = encoded.inputs["token_ids"].to_list()

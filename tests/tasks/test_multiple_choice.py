@@ -101,6 +101,13 @@ def test_from_python_and_from_a_file(tokenizer, tmp_path):
         task.rows_of(["t"], [["a", "b"], ["c", "d"]])
     with pytest.raises(InputError, match="choices are 'ab'; expected a list of 2 texts or more"):
         task.rows_of(["t"], ["ab"])
+    for missing in (float("nan"), None, [], ["a"], ["a", float("nan")]):
+        with pytest.raises(InputError, match="the choices are .*; expected a list of 2 texts or more"):
+            task.rows_of(["t"], [missing])
+    assert task.rows_of(["t"], np.array([["a", "b"]]))[0].choices == ("a", "b")
+    for columns in (["t", None], [["a", "b"]] * 2), (["t"] * 2, [["a", "b"]] * 2, ["q", None]):
+        with pytest.raises(InputError, match="text 1 is None; expected a string"):
+            task.rows_of(*columns)
     file = tmp_path / "f.jsonl"
     file.write_text('{"question": "q", "choices": ["a", "b"], "answer": "B"}\n', encoding="utf-8")
     (read,) = MultipleChoice.read(str(file), Columns())

@@ -64,6 +64,13 @@ def test_answers_are_parts_of_the_passage_in_the_order_of_the_questions(tokenize
     }  # fmt: skip
 
 
+def test_texts_from_python_are_strings(tokenizer):
+    task = learn(tokenizer, [question("1", "film")])
+    for columns in (["q", None], [TEXT] * 2), (["q"] * 2, [TEXT, None]):
+        with pytest.raises(InputError, match="text 1 is None; expected a string"):
+            task.rows_of(*columns)
+
+
 def test_settings_that_are_left_out_fit_the_windows(tokenizer):
     rows = [question("1", "film")]
     names = ("stride", "max_question_length", "max_answer_length", "measure", "null_threshold")

@@ -38,6 +38,8 @@ ATOMS = [
     "\u0301",
 ]
 ATOMS += [",", "!", "bd", "2003", "\x00", "\ufe0f", "ＡＢ", "各", "ﬁ", "москва"]
+#: Half a character, as a JSON file may have it.
+HALF = "\ud83d"
 
 
 def text_of(words, tags, separator=" ", source="f:1"):
@@ -152,6 +154,23 @@ def test_what_is_cut_off_is_counted_and_outside(tiny_vocab):
     long, short = task.answers(rows, encoded, outputs)
     assert long["tags"] == ["B-A", *["I-A"] * 3, *["O"] * 5] and long["scores"] == [0.5] * 4 + [0.0] * 5
     assert short["entities"] == [{"type": "A", "start": 0, "end": 3, "text": "bad", "score": 0.5}]
+
+
+def test_half_characters_keep_their_places(tiny_vocab):
+    tokenizer = WordPieceTokenizer(str(tiny_vocab))
+    row = text_of([HALF, "good", HALF + HALF + "film", "bad"], "O B-A O B-B".split())
+    task = one_task([row], tokenizer)
+    encoded, outputs = oracle(task, [row])
+    assert encoded.inputs["token_ids"].to_list() == [
+        [tokenizer.vocab.id(token) for token in ("[CLS]", "good", "film", "bad", "[SEP]")]
+    ]
+    (answer,) = task.answers([row], encoded, outputs)
+    assert [(e["type"], e["start"], e["text"]) for e in answer["entities"]] == [
+        ("A", 2, "good"),
+        ("B", 14, "bad"),
+    ]
+    with pytest.raises(InputError, match="text 1 is nan; expected a string"):
+        task.rows_of(["good", float("nan")])
 
 
 def test_words_without_a_piece(tiny_vocab):

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from kbert.data import Example, ScoredExample
+from kbert.data import Example, ScoredExample, labelled_rows
 from kbert.errors import InputError
-from kbert.tasks import Classification, MultiLabel, Regression
+from kbert.tasks import Classification, Columns, Embedding, MultiLabel, MultipleChoice, Regression
 
 WORDS = "the a is was not good bad film very play".split()
 
@@ -102,6 +102,24 @@ def test_from_python_pairs_come_where_they_belong(tokenizer):
         paired.rows_of(["a"])
     with pytest.raises(InputError, match="2 texts and 1 pairs came"):
         paired.rows_of(["a", "b"], ["c"])
+    columns = [np.array(texts, object) for texts in (["a", "b"], ["c", "d"])]  # As tables have them.
+    assert [(row.text, row.pair) for row in paired.rows_of(*columns)] == [("a", "c"), ("b", "d")]
+    for missing in (float("nan"), None, 5):
+        with pytest.raises(InputError, match=f"text 1 is {missing}; expected a string"):
+            single.rows_of(["a", missing])
+        with pytest.raises(InputError, match=f"text 0 is {missing}; expected a string"):
+            paired.rows_of(["a"], [missing])
+
+
+@pytest.mark.parametrize("kind", [Classification, MultiLabel, Regression, MultipleChoice, Embedding])
+@pytest.mark.parametrize("settings", [{}, {"labelled": False}])
+def test_the_split_is_that_of_the_columns(kind, settings, monkeypatch):
+    def rows(name, split, data_dir):
+        yield f"{name}:1", {"text": split, "text_pair": "b", "label": "1", "choices": ["c", "d"]}
+
+    monkeypatch.setattr(labelled_rows, "_tfds_rows", rows)
+    (row,) = kind.read("tfds:x", Columns(split="dev"), **settings)
+    assert row.text == "dev"
 
 
 def test_the_options_are_those_of_all_three(tokenizer):
