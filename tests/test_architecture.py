@@ -37,7 +37,7 @@ EVERYONES = {"errors", "version"}
 
 # Part of kbert -> packages it must do without.
 #: Kernels that have a twin of plain Keras operations, which is taken elsewhere.
-OF_ONE_BACKEND = {"kbert/layers/onednn.py": {"tensorflow"}}
+OF_ONE_BACKEND = {"kbert/layers/onednn.py": {"tensorflow"}, "kbert/layers/faster_ops.py": {"tensorflow"}}
 
 MUST_NOT_IMPORT = {
     "config": {"tensorflow", "tensorflow_text", "keras", "numpy"},

@@ -113,8 +113,10 @@ class SelfAttention(keras.layers.Layer):
             context = _fused_attention(query, key, value, attention_bias)
             return self.output_dense(ops.reshape(context, (-1, ops.shape(context)[1], hidden_dim)))
 
+        # The queries are scaled, not the scores, of which there are S/D times as many.
+        query = query * ops.cast(1.0 / math.sqrt(hidden_dim // self.num_heads), query.dtype)
         scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))  # (B, N, S or 1, S)
-        scores = ops.cast(scores, "float32") * (1.0 / math.sqrt(hidden_dim // self.num_heads))
+        scores = ops.cast(scores, "float32")
         if attention_bias is not None:
             # The operator, not ops.add: with B = N and S = 1 that one takes it for a bias of the heads.
             scores = scores + ops.cast(attention_bias, "float32")

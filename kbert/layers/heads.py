@@ -5,6 +5,7 @@ from keras import ops
 
 from kbert.layers.activations import activation as activation_function
 from kbert.layers.dense import TokenDense
+from kbert.layers.faster_ops import product_with_rows
 from kbert.layers.normalization import LayerNorm
 
 
@@ -126,7 +127,7 @@ class MaskedLanguageModelHead(keras.layers.Layer):
         hidden = ops.cast(hidden, self.compute_dtype)
         batch, count, width = *ops.shape(hidden)[:2], hidden.shape[-1]
         rows = ops.reshape(hidden, (-1, width))
-        logits = ops.matmul(rows, ops.transpose(ops.cast(table, self.compute_dtype)))
+        logits = product_with_rows(rows, ops.cast(table, self.compute_dtype))
         logits = ops.add(ops.cast(logits, "float32"), ops.cast(self.bias, "float32"))
         return ops.reshape(logits, (batch, count, table.shape[0]))
 

@@ -79,15 +79,26 @@ def test_dropout_contract():
 
 
 def test_dropout_keeps_the_rate_and_the_mean():
-    inputs = np.ones((301, 7, 101), "float32")  # An odd count: the last pair of draws is split.
+    inputs = np.ones((301, 7, 101), "float32")  # An odd count: the last word of draws is cut.
     outputs = np.asarray(Dropout(0.1, seed=5)(inputs, training=True))
     kept = outputs != 0
     assert abs(kept.mean() - 0.9) < 0.005 and abs(outputs.mean() - 1) < 0.005
-    np.testing.assert_allclose(outputs[kept], 1 / 0.9, rtol=1e-4)
-    # The two draws of one number are independent of each other, and so are the columns.
-    flat = kept.reshape(-1)[:-1].reshape(-1, 2).astype(float)
-    assert abs(np.corrcoef(flat.T)[0, 1]) < 0.02
+    # The draws of one word are independent of each other, and so are the columns.
+    flat = kept.reshape(-1)[: kept.size // 4 * 4].reshape(-1, 4).astype(float)
+    assert np.abs(np.corrcoef(flat.T) - np.eye(4)).max() < 0.02
     assert np.ptp(kept.mean((0, 1))) < 0.06
+
+
+@pytest.mark.parametrize("rate, values", [(0.1, 2**8), (0.4, 2**8), (0.02, 2**16), (0.001, 2**16)])
+def test_dropout_draws_between_the_two_rates_that_it_can_keep_exactly(rate, values):
+    layer, inputs = Dropout(rate, seed=3), np.ones((4001,), "float32")
+    scales = [np.asarray(layer(inputs, training=True)).max() for _ in range(300)]
+    below = np.floor(rate * values)
+    neighbours = values / (values - below - np.arange(2))
+    taken = np.abs(np.array(scales)[:, None] - neighbours).argmin(1)
+    np.testing.assert_allclose(scales, neighbours[taken], rtol=1e-6)
+    share = rate * values - below  # Of calls with the higher one; five standard errors of 300 draws.
+    assert abs(taken.mean() - share) < 5 * np.sqrt(share * (1 - share) / 300)
 
 
 def test_dropout_of_nothing_and_of_almost_everything():

@@ -1,5 +1,6 @@
 """Sums and weights, against NumPy in float64."""
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -28,6 +29,30 @@ def test_weighted_cross_entropy_and_hits():
     np.testing.assert_allclose([total, weight], [(nll * weights).sum(), 4.5], rtol=1e-5)
     hits, count = correct_sum(labels, logits)
     assert float(hits) == (logits.argmax(-1) == labels).sum() and float(count) == 6
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="gradients by TensorFlow's tape")
+def test_cross_entropy_has_the_gradient_of_softmax_minus_labels():
+    import tensorflow as tf
+
+    logits, labels = RNG.normal(0, 3, size=(4, 3, 7)).astype("float32"), RNG.integers(0, 7, (4, 3))
+    weights = RNG.random((4, 3)).astype("float32")
+    with tf.GradientTape() as tape:
+        found = tf.constant(logits)
+        tape.watch(found)
+        total, _ = cross_entropy_sum(labels, found, weights)
+    softmax = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    expected = (softmax - np.eye(7)[labels]) * weights[..., None]
+    np.testing.assert_allclose(tape.gradient(total, found), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "label, logits, expected",
+    [(0, [1e4, -1e4, 0], 0), (1, [1e4, -1e4, 0], 2e4), (2, [1e6, 1e6, 1e6 + 5], np.log1p(2 * np.exp(-5)))],
+)
+def test_cross_entropy_far_from_zero(label, logits, expected):
+    total, _ = cross_entropy_sum(np.array([label]), np.array([logits], "float32"))
+    np.testing.assert_allclose(total, expected, rtol=1e-5)
 
 
 def test_binary_cross_entropy_is_that_of_the_probabilities():
