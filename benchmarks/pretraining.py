@@ -36,6 +36,7 @@ flags.DEFINE_float("slice_seconds", 30.0, "Seconds of a turn.", lower_bound=0.1)
 flags.DEFINE_integer("batch_size", 16, "Rows of a step.", lower_bound=2)
 flags.DEFINE_float("learning_rate", 1e-3, "Where the warm-up ends, and after it.", lower_bound=0)
 flags.DEFINE_float("dropout", 0.1, "Of both.", 0, 1)
+flags.DEFINE_enum("output_bias", "frequencies", ["frequencies", "zeros"], "Of kbert's new weights.")
 flags.DEFINE_integer("held_out_rows", 512, "Rows that are measured.", lower_bound=1)
 flags.DEFINE_enum("precision", "auto", ["auto", "float32", "bfloat16"], "Of both.")
 flags.DEFINE_enum("role", None, ["kbert", "keras_hub", "peak"], "A part (used by the script itself).")
@@ -174,7 +175,7 @@ def config():
 
 
 def run_kbert():
-    """The public path for records without pairs; on few cores with each batch in a part for every core."""
+    """The public path for records without pairs, by the defaults of pretrain.py."""
     from kbert.training.threads import share_cores
 
     parts = share_cores()
@@ -182,10 +183,14 @@ def run_kbert():
 
     from kbert import training
     from kbert.models import BertMaskedLM, MaskedLMObjective
+    from kbert.pretraining_start import start_at_frequencies
+    from kbert.text import Vocab
 
     keras.utils.set_random_seed(SEED)
     model = BertMaskedLM(config(), dtype=training.dtype_policy(FLAGS.precision))
     model.build()
+    if FLAGS.output_bias == "frequencies":
+        start_at_frequencies(model, records_folder("train"), Vocab.read(vocab_path()))
     measure = held_out_loss(lambda inputs: model(inputs, training=False)["mlm_logits"])
     training.fit(
         model,

@@ -1,4 +1,4 @@
-"""What a pretraining run is made of: the model it starts from, its batches, and its held-out measure."""
+"""What a pretraining run is made of: its batches, its phases, and its held-out measure."""
 
 import contextlib
 import hashlib
@@ -11,59 +11,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kbert import checkpoints, data, features, training
+from kbert import data, features, training
 from kbert.config import BertConfig
 from kbert.errors import InputError
 from kbert.models import BertPretrainer, PretrainingObjective
-from kbert.start import starting_point
 from kbert.text import Vocab
 from kbert.text.masking import TokenMasker, max_predictions
-from kbert.vocab_resizing import resize_vocab
 
 #: Of order and masks of held-out records: the same in all runs, so that their figures can be compared.
 _HELD_OUT_SEED = 20181011
 _HELD_OUT_MOST = 4096
 #: Records of a packed row; more fill rows of many short ones better.
 _MOST_PARTS = 16
-
-
-def starting_model(
-    vocab_path: str | os.PathLike,
-    *,
-    init: str | None = None,
-    size: str | None = None,
-    config: str | None = None,
-    dtype: str | None = None,
-) -> BertPretrainer:
-    """The model before its first step; call it in the scope of the strategy.
-
-    Args:
-        vocab_path: `vocab.txt` of the records. Where `init` was trained with another one, its table is made
-            to fit: known tokens keep their rows, new ones start as the mean of their old pieces' (see
-            `resize_vocab`).
-        init: Checkpoint to go on from, with whatever heads it has; or one of the next two.
-        size: Name of a preset, for random weights.
-        config: JSON file of `BertConfig`, for random weights.
-        dtype: Keras dtype policy.
-
-    Raises:
-        InputError: As `starting_point`; or `init` has too few token embeddings, and no vocabulary.
-    """
-    if not init or size or config:
-        start = starting_point(init=init, size=size, config=config, vocab=str(vocab_path))
-        model = BertPretrainer(start.config, dtype=dtype)
-        model.build()
-        return model
-    model = checkpoints.load(init, BertPretrainer, new_heads="init", dtype=dtype)
-    vocab, tokens = Vocab.read(vocab_path), checkpoints.read_tokens(init)
-    if tokens is not None and tuple(tokens) != vocab.tokens:
-        return resize_vocab(model, Vocab(tokens, source=init), vocab)
-    if len(vocab) > model.config.vocab_size:
-        raise InputError(
-            f"{init}: has {model.config.vocab_size} token embeddings, {vocab_path} {len(vocab)} pieces, and "
-            f"no vocabulary there says which are known; put its vocab.txt into that folder"
-        )
-    return model
 
 
 class Records:
@@ -189,7 +148,7 @@ def pretrain(
     where the optimizer keeps averages, those.
 
     Args:
-        model: Of `starting_model`.
+        model: Of `kbert.pretraining_start`.
         optimizer: One of `kbert.training`.
         phases: Records and optimizer steps, such as those of 128 pieces and then those of 512.
         model_dir: Gets `metrics.jsonl`, `curves.png` and TensorBoard's logs.

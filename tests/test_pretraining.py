@@ -7,11 +7,12 @@ import tensorflow as tf
 
 from kbert import checkpoints, training
 from kbert.config import BertConfig
-from kbert.data import write_records
+from kbert.data import token_counts, write_records
 from kbert.data.record_settings import RecordSettings
 from kbert.errors import InputError
 from kbert.models import Bert, BertPretrainer
-from kbert.pretraining import Records, pretrain, starting_model
+from kbert.pretraining import Records, pretrain
+from kbert.pretraining_start import start_at_frequencies, starting_model
 from kbert.text import Vocab
 
 
@@ -202,3 +203,16 @@ def test_what_cannot_be_is_refused(folder, tiny_vocab, config, tmp_path):
 def test_sizes_by_name_or_file_start_from_random_weights(tiny_vocab, tmp_path):
     model = starting_model(tiny_vocab, size="tiny")
     assert model.config == BertConfig.preset("tiny", vocab_size=len(Vocab.read(tiny_vocab)))
+
+
+def test_new_weights_begin_with_the_frequencies_of_the_tokens(folder, tiny_vocab):
+    vocab = Vocab.read(tiny_vocab)
+    # A table with more rows than the vocabulary has entries, as that of some checkpoints.
+    model = model_of(BertConfig.preset("tiny", vocab_size=len(vocab) + 3))
+    start_at_frequencies(model, folder, vocab)
+    probabilities = np.exp(np.asarray(model.mlm.bias, "float64"))
+    counts = token_counts(folder, (vocab.pad_id, vocab.cls_id, vocab.sep_id, vocab.mask_id))
+    shares = (counts + 0.5) / (counts + 0.5).sum()
+    np.testing.assert_allclose(probabilities[: len(vocab)], shares, rtol=1e-5)
+    np.testing.assert_allclose(probabilities[len(vocab) :], shares.min(), rtol=1e-5)
+    assert probabilities.argmax() == counts.argmax() and counts[vocab.cls_id] == 0 < counts.max()

@@ -21,22 +21,17 @@ flags.DEFINE_string("vocab", None, "vocab.txt that the records were made with.",
 flags.DEFINE_string("size", None, "tiny, mini, small, medium, base or large.")
 flags.DEFINE_string("config", None, "JSON file of BertConfig, instead of --size.")
 flags.DEFINE_string("init", None, "Checkpoint to continue from, instead of --size; --vocab may have grown.")
+flags.DEFINE_enum("output_bias", "frequencies", ["frequencies", "zeros"], "Of new weights; Google's: zeros.")
 flags.DEFINE_integer("steps", 10_000, "Optimizer steps, the second phase included.", lower_bound=1)
 flags.DEFINE_integer("batch_size", 32, "Rows per step and micro-batch, over all devices.", lower_bound=1)
 flags.DEFINE_integer("accumulate", 1, "Micro-batches of a step.", lower_bound=1)
 flags.DEFINE_string("phase2_data_dir", None, "Longer records, for the last --phase2_steps.")
-flags.DEFINE_integer(
-    "phase2_steps", None, "Steps on --phase2_data_dir, such as a tenth of all.", lower_bound=1
-)
+flags.DEFINE_integer("phase2_steps", None, "How many these are; default: a tenth of all.", lower_bound=1)
 flags.DEFINE_integer("phase2_batch_size", None, "Rows there; default: --batch_size.", lower_bound=1)
-flags.DEFINE_enum(
-    "layout", "pools", ["pools", "padded", "packed"], "Rows by length, at random, or filled up."
-)
+flags.DEFINE_enum("layout", "pools", ["pools", "padded", "packed"], "Rows by length, at random, or full.")
 flags.DEFINE_integer("row_length", None, "Pieces of a packed row; default: those of the longest record.")
 flags.DEFINE_float("mask_rate", 0.15, "Share of tokens to predict.", 0, 1)
-flags.DEFINE_integer(
-    "max_span", 1, "Most words that are hidden together; drawn from 1 to this.", lower_bound=1
-)
+flags.DEFINE_integer("max_span", 1, "Most words hidden together; drawn from 1 to this.", lower_bound=1)
 flags.DEFINE_enum(
     "optimizer", "adamw", ["adamw", "bert_adamw", "lamb"], "bert_adamw: without bias correction."
 )
@@ -103,6 +98,7 @@ def main():
     import keras
 
     from kbert import checkpoints, manifest, pretraining, training
+    from kbert.pretraining_start import start_at_frequencies, starting_model
     from kbert.text import Vocab
 
     parts = training.share_cores() if FLAGS.strategy == "default" else 1  # Before TensorFlow does anything.
@@ -111,10 +107,12 @@ def main():
     flag_values = {flag.name: flag.value for flag in FLAGS.get_key_flags_for_module(__name__)}
     policy, vocab = training.dtype_policy(FLAGS.precision), Vocab.read(FLAGS.vocab)
     with strategy.scope():
-        model = pretraining.starting_model(
+        model = starting_model(
             FLAGS.vocab, init=FLAGS.init, size=FLAGS.size, config=FLAGS.config, dtype=policy
         )
         phases = _phases(vocab, model.config)
+        if not FLAGS.init and FLAGS.output_bias == "frequencies":
+            start_at_frequencies(model, FLAGS.data_dir, vocab)
         history = pretraining.pretrain(
             model,
             _optimizer(FLAGS.steps),

@@ -52,3 +52,4 @@ from kbert.data.text_windows import encode_windows as encode_windows
 from kbert.data.tfrecord import RecordsDescription as RecordsDescription
 from kbert.data.tfrecord import masked_records as masked_records
 from kbert.data.tfrecord import pretraining_batches as pretraining_batches
+from kbert.data.token_counts import token_counts as token_counts

@@ -1,0 +1,81 @@
+"""What a pretraining run starts from: a checkpoint, or random weights that know how frequent tokens are."""
+
+import os
+
+import numpy as np
+
+from kbert import checkpoints, data
+from kbert.errors import InputError
+from kbert.models import BertMaskedLM, BertPretrainer
+from kbert.start import starting_point
+from kbert.text import Vocab
+from kbert.vocab_resizing import resize_vocab
+
+
+def starting_model(
+    vocab_path: str | os.PathLike,
+    *,
+    init: str | None = None,
+    size: str | None = None,
+    config: str | None = None,
+    dtype: str | None = None,
+) -> BertPretrainer:
+    """The model before its first step; call it in the scope of the strategy.
+
+    Args:
+        vocab_path: `vocab.txt` of the records. Where `init` was trained with another one, its table is made
+            to fit: known tokens keep their rows, new ones start as the mean of their old pieces' (see
+            `resize_vocab`).
+        init: Checkpoint to go on from, with whatever heads it has; or one of the next two.
+        size: Name of a preset, for random weights.
+        config: JSON file of `BertConfig`, for random weights.
+        dtype: Keras dtype policy.
+
+    Raises:
+        InputError: As `starting_point`; or `init` has too few token embeddings, and no vocabulary.
+    """
+    if not init or size or config:
+        start = starting_point(init=init, size=size, config=config, vocab=str(vocab_path))
+        model = BertPretrainer(start.config, dtype=dtype)
+        model.build()
+        return model
+    model = checkpoints.load(init, BertPretrainer, new_heads="init", dtype=dtype)
+    vocab, tokens = Vocab.read(vocab_path), checkpoints.read_tokens(init)
+    if tokens is not None and tuple(tokens) != vocab.tokens:
+        return resize_vocab(model, Vocab(tokens, source=init), vocab)
+    if len(vocab) > model.config.vocab_size:
+        raise InputError(
+            f"{init}: has {model.config.vocab_size} token embeddings, {vocab_path} {len(vocab)} pieces, and "
+            f"no vocabulary there says which are known; put its vocab.txt into that folder"
+        )
+    return model
+
+
+def start_at_frequencies(
+    model: BertPretrainer | BertMaskedLM, folder: str | os.PathLike, vocab: Vocab
+) -> None:
+    """Sets the masked-token head's bias to the logs of the tokens' frequencies in a folder of records.
+
+    Before it learns anything else, a model learns that "the" is more frequent than "xylophone". From biases
+    of 0 the loss falls from ln V to what that knowledge is worth in hundreds of steps, which teach the
+    encoder nothing, and whose large gradients are all alike. Here the loss begins there.
+
+    Args:
+        model: New, its other weights random.
+        folder: Of the records that it will be trained on.
+        vocab: Of the records.
+
+    Raises:
+        InputError: The folder holds no records, or damaged ones.
+
+    Reference:
+        Karpathy, 2019, "A Recipe for Training Neural Networks", "init well". A departure from
+        google-research/bert, which starts at 0.
+    """
+    special = (vocab.pad_id, vocab.cls_id, vocab.sep_id, vocab.mask_id)
+    counts = data.token_counts(folder, special)
+    # A token that was never seen counts as half a one, or it could not be learned from a longer text.
+    shares = (counts + 0.5) / (counts.sum() + 0.5 * len(counts))
+    bias = np.full(model.config.vocab_size, np.log(shares.min()), "float32")
+    bias[: len(shares)] = np.log(shares)  # The table may have more rows than the vocabulary entries.
+    model.mlm.bias.assign(bias)
