@@ -4,7 +4,8 @@ Both start from the same encoder, with the same rows, optimizer, schedule, clipp
 size, and their outputs are decoded and scored by the same code. kbert puts rows of like length into a
 batch; the peer's batches are drawn at random, as transformers' Trainer draws them, and padded to the longest
 of each; --same_batches gives it kbert's, so that nothing but the arithmetic differs. kbert computes as its
-default says (bfloat16 where the processor has it); transformers in float32, and once in bfloat16 by autocast.
+default says (bfloat16 where that is fast); transformers in float32, and with the first seed in bfloat16 by
+autocast, or with --nopeer_float32 in bfloat16 alone, with all seeds.
 Seconds are those of training and of answering the dev rows, for kbert after each epoch, without start-up,
 reading and tokenizing. Each run is in results.json as soon as it is done; the same command goes on where it
 was stopped.
@@ -42,12 +43,14 @@ flags.DEFINE_integer("limit", None, "Training rows at most, for a trial.", lower
 flags.DEFINE_string("peer_python", sys.executable, "Interpreter that has torch and transformers.")
 flags.DEFINE_bool("same_batches", False, "Gives the peer kbert's batches.")
 flags.DEFINE_bool("autocast", True, "Runs the peer in bfloat16 too, with the first seed.")
+flags.DEFINE_bool("peer_float32", True, "Runs the peer in float32; without, in bfloat16 with all seeds.")
 flags.DEFINE_bool("peer_bfloat16", False, "Autocast in the peer (used by the script itself).")
 flags.DEFINE_string("role", None, "A part of it (used by the script itself).")
 flags.DEFINE_string("work", None, "Folder of the parts (used by the script itself).")
 
 SCRIPT = pathlib.Path(__file__).resolve()
 SETTINGS = Settings()
+FLOAT32, BFLOAT16 = "transformers", "transformers bfloat16"
 
 
 def _task(benchmark):
@@ -185,11 +188,11 @@ def compare(results, name, work):
 
     for seed in FLAGS.seeds:
         results.add(name, "kbert", seed, lambda seed=seed: run_role("kbert", name, seed, work))
-        results.add(name, "transformers", seed, lambda seed=seed: peer(seed))
         shutil.rmtree(work / f"model-{seed}", ignore_errors=True)
-    if FLAGS.autocast:
-        first = FLAGS.seeds[0]
-        results.add(name, "transformers bfloat16", first, lambda: peer(first, "--peer_bfloat16"))
+        if FLAGS.peer_float32:
+            results.add(name, FLOAT32, seed, lambda seed=seed: peer(seed))
+        if FLAGS.autocast and (seed == FLAGS.seeds[0] or not FLAGS.peer_float32):
+            results.add(name, BFLOAT16, seed, lambda seed=seed: peer(seed, "--peer_bfloat16"))
 
 
 def told(name, found):
@@ -201,9 +204,8 @@ def told(name, found):
     times = {who: statistics.median(row["seconds"] for row in of_who) for who, of_who in rows.items()}
     ratio = times["kbert"] / min(value for who, value in times.items() if who != "kbert")
     seconds = ", ".join(f"{who} {value:.0f}" for who, value in times.items())
-    scored = ", ".join(
-        f"{who} {means[who]:.4f} (spread {spread[who]:.4f})" for who in ("kbert", "transformers")
-    )
+    peer = FLOAT32 if FLOAT32 in rows else BFLOAT16
+    scored = ", ".join(f"{who} {means[who]:.4f} (spread {spread[who]:.4f})" for who in ("kbert", peer))
     return f"{name:10s} {SETS[name].score}: {scored}; seconds: {seconds}; {ratio:.2f} of the faster peer's"
 
 
@@ -216,6 +218,8 @@ def main():
     unknown = [name for name in FLAGS.sets if name not in SETS]
     if unknown:
         raise InputError(f"--sets={','.join(unknown)} is not known; choose of {', '.join(SETS)}")
+    if not FLAGS.peer_float32 and not FLAGS.autocast:
+        raise InputError("--nopeer_float32 and --noautocast leave nothing to compare with; leave out one")
     results = KeptResults(FLAGS.output)
     for name in FLAGS.sets:
         with tempfile.TemporaryDirectory() as work:

@@ -18,8 +18,8 @@ MAX_LENGTH = 128
 def write_models(init, work, texts):
     """The encoder in `init` with one head, as kbert's export, as a folder of transformers, and as ONNX.
 
-    The last one needs torch, and is left out where that is missing. Export and ONNX are there in 8 bits too;
-    kbert measures the ranges on `texts`, ONNX Runtime with each request.
+    The last one needs torch, and is left out where that is missing. The export is there in bfloat16 too, and
+    export and ONNX in 8 bits; kbert measures the ranges on `texts`, ONNX Runtime with each request.
     """
     from kbert import checkpoints
     from kbert.data import evaluation_batches
@@ -32,6 +32,7 @@ def write_models(init, work, texts):
     encoded = task.encode(task.rows_of(texts), labelled=False)
     small = in_int8(model, [inputs for _, inputs, _ in evaluation_batches(encoded, 32)])
     export(text_module(task, small), f"{work}/export-int8")
+    export(text_module(task, model, precision="bfloat16"), f"{work}/export-bfloat16")
     if importlib.util.find_spec("torch"):
         _write_onnx(work)
 
@@ -163,6 +164,7 @@ def transformers_torch(work, threads, bfloat16=False):
 
 CANDIDATES = {
     "SavedModel": saved_model,
+    "SavedModel bfloat16": lambda work, threads: saved_model(work, threads, "export-bfloat16"),
     "SavedModel int8": lambda work, threads: saved_model(work, threads, "export-int8"),
     "REST": rest,
     "gRPC": grpc,

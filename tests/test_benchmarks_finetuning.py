@@ -111,12 +111,20 @@ def test_the_line_of_a_set(finetuning):
         "rte        accuracy: kbert 0.8500 (spread 0.1000), transformers 0.7500 (spread 0.1000); "
         "seconds: kbert 11, transformers 42, transformers bfloat16 22; 0.50 of the faster peer's"
     )
+    del found["transformers"]
+    assert finetuning.told("rte", found) == (
+        "rte        accuracy: kbert 0.8500 (spread 0.1000), transformers bfloat16 0.7000 (spread 0.0000); "
+        "seconds: kbert 11, transformers bfloat16 22; 0.50 of the faster peer's"
+    )
 
 
 def test_an_unknown_set_is_one_line(folders):  # noqa: F811
     done = run(folders, "--sets=rte,glue")
     assert done.returncode == 2
     assert "--sets=glue is not known; choose of sst2, mrpc, rte" in done.stderr.splitlines()[-1]
+    done = run(folders, "--sets=rte", "--noautocast", "--nopeer_float32")
+    assert done.returncode == 2
+    assert "leave nothing to compare with" in done.stderr.splitlines()[-1]
     assert not folders[2].exists()
 
 

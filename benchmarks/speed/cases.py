@@ -73,6 +73,7 @@ TRAINING = {
 #: Who answers. `SavedModel` is kbert's export in a session of TensorFlow, as TF Serving runs it.
 ANSWERERS = (
     "SavedModel",
+    "SavedModel bfloat16",
     "SavedModel int8",
     "ONNX Runtime",
     "ONNX Runtime int8",
