@@ -9,7 +9,8 @@ import tensorflow as tf
 from kbert import features
 from kbert.errors import InputError
 from kbert.export.mask_filler import MaskFiller
-from kbert.export.text_module import Signature, TextModule, checked_texts, padded_width
+from kbert.export.text_module import Signature, TextModule, checked_texts
+from kbert.export.widths import padded_width
 from kbert.text import pack, reference
 from kbert.text.packing import pad
 

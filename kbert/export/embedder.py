@@ -20,9 +20,8 @@ class TextEmbedder(TextModule):
         token_ids, segment_ids, truncated = pack(
             ids, max_length=self.max_length, cls_id=vocab.cls_id, sep_id=vocab.sep_id
         )
-        embedding = self._predict(self._padded(token_ids, segment_ids))[features.EMBEDDING]
         return {
-            features.EMBEDDING: tf.cast(embedding, tf.float32),
+            features.EMBEDDING: self._output(features.EMBEDDING, token_ids, segment_ids),
             "num_tokens": tf.cast(token_ids.row_lengths(), tf.int32),
             "truncated": truncated | too_long,
         }

@@ -8,7 +8,8 @@ from kbert import features
 from kbert.errors import InputError
 from kbert.export.tag_writer import TagWriter
 from kbert.export.text_answers import MAX_WINDOWS
-from kbert.export.text_module import TextModule, checked_texts, padded_width
+from kbert.export.text_module import TextModule, checked_texts
+from kbert.export.widths import padded_width
 from kbert.export.words import align, find_words
 from kbert.text import Windows, cut_windows
 

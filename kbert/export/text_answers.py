@@ -96,7 +96,7 @@ class TextAnswers(TextModule):
             num_tokens, owner = token_ids.row_lengths(), tf.range(count)
         for cut in too_long:
             truncated |= cut
-        logits = self._logits(self._padded(token_ids, segment_ids))
+        logits = self._output(features.LOGITS, token_ids, segment_ids)
         counted = {"num_tokens": tf.cast(num_tokens, tf.int32), "truncated": truncated}
         return Read(logits, owner, counted)
 
@@ -114,9 +114,6 @@ class TextAnswers(TextModule):
             "truncated": total > most or any(len(text) > self.max_text_bytes for text in texts),
         }
         return self._answer_of_task(*decoded), counted
-
-    def _logits(self, inputs) -> tf.Tensor:
-        return tf.cast(self._predict(inputs)[features.LOGITS], tf.float32)
 
     @property
     def _in_windows(self) -> bool:

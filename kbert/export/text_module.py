@@ -11,16 +11,15 @@ import tensorflow as tf
 
 from kbert import features
 from kbert.errors import InputError
+from kbert.export.length_groups import by_length
 from kbert.export.samples import requests
+from kbert.export.widths import padded_width
 from kbert.tasks import Task
 from kbert.text import WordPieceTokenizer, pack
 from kbert.text.packing import pad
 
 #: Longer texts are cut before they are tokenized, so that one request cannot keep a server busy for long.
 MAX_TEXT_BYTES = 100_000
-
-#: Sequence widths are multiples of this: few enough shapes for the caches of a server, little padding.
-WIDTH_STEP = 16
 
 
 @dataclass(frozen=True)
@@ -183,6 +182,14 @@ class TextModule(tf.Module, abc.ABC):
         length = padded_width(tf.cast(token_ids.row_lengths(), tf.int32), self.max_length)
         return pad(token_ids, segment_ids, pad_id=self.tokenizer.vocab.pad_id, length=length)
 
+    def _output(self, name: str, token_ids: tf.RaggedTensor, segment_ids: tf.RaggedTensor) -> tf.Tensor:
+        """One output of the model for each row as a whole, float32; rows of like length stand together."""
+
+        def of_rows(token_ids, segment_ids):
+            return tf.cast(self._predict(self._padded(token_ids, segment_ids))[name], tf.float32)
+
+        return by_length(of_rows, token_ids, segment_ids, self.max_length)
+
     def _answer_of_task(self, *texts) -> dict[str, Any]:
         """What the task itself answers to one row, without batch and graph.
 
@@ -226,14 +233,6 @@ def same_length(inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
     ]
     with tf.control_dependencies(same):
         return [tf.identity(text) for text in inputs]
-
-
-def padded_width(lengths: tf.Tensor, max_length: int) -> tf.Tensor:
-    """The width of a batch of rows of these lengths, int32 ()."""
-    # The smallest int32 comes out of an empty batch, hence the inner maximum.
-    longest = tf.maximum(tf.reduce_max(lengths), 1)
-    rounded = (longest + WIDTH_STEP - 1) // WIDTH_STEP * WIDTH_STEP
-    return tf.minimum(rounded, max_length)
 
 
 def _dense(inputs: Mapping[str, tf.RaggedTensor]) -> dict[str, tf.Tensor]:

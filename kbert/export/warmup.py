@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from kbert.errors import InputError
-from kbert.export.text_module import WIDTH_STEP
+from kbert.export.widths import all_widths
 
 #: The place and the name that TF Serving looks for, below a version folder.
 WARMUP_PATH = os.path.join("assets.extra", "tf_serving_warmup_requests")
@@ -77,7 +77,7 @@ def inputs_of_all_widths(module) -> list[dict[str, list[bytes]]]:
     specs = module.contract()[DEFAULT].inputs
     if any(spec.shape.rank != 1 for spec in specs):
         return []
-    widths = range(WIDTH_STEP, module.max_length + 1, WIDTH_STEP)
+    widths = all_widths(module.max_length)
     *others, last = [spec.name for spec in specs]
     # The last text is the long one (of a question and its passage it is the passage); the others are one
     # piece. Each is followed by [SEP], and [CLS] comes first.

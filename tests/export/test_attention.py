@@ -105,14 +105,15 @@ def test_weights_are_those_of_the_layers(make, model, tokenizer, pair):
         }
     )
     attention, tokens = outputs["attention"].numpy(), outputs["tokens"].numpy()
-    assert attention.shape == (4, LAYERS, HEADS, 16, 16) and attention.dtype == np.float32
+    width = 16 if pair else 8
+    assert attention.shape == (4, LAYERS, HEADS, width, width) and attention.dtype == np.float32
     assert not outputs["truncated"].numpy().any()
     for row, texts_of_row in enumerate(rows):
         token_ids, segment_ids = packed(tokenizer, *texts_of_row)
         size = len(token_ids)
         assert outputs["num_tokens"][row] == size
         spelled = [tokenizer.vocab.tokens[number] for number in token_ids]
-        assert [token.decode() for token in tokens[row]] == spelled + [""] * (16 - size)
+        assert [token.decode() for token in tokens[row]] == spelled + [""] * (width - size)
         real = attention[row, :, :, :size, :size]
         np.testing.assert_allclose(real.sum(-1), 1, atol=1e-6)
         np.testing.assert_allclose(real, restated(model, token_ids, segment_ids), atol=1e-5)

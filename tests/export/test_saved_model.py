@@ -97,7 +97,7 @@ def test_warmup_records_are_requests_to_the_signatures(exported):
             description = json.load(file)
         names = [request.model_spec.signature_name for request in requests]
         samples = [name for name in ("serving_default", "tokenize", "classify") for _ in range(3)]
-        assert names == samples + ["serving_default"] * 2  # and one for each width, 16 and 32
+        assert names == samples + ["serving_default"] * 5  # and one for each width, 8 to 40
         batches = []
         for request in requests:
             inputs = description["signatures"][request.model_spec.signature_name]["inputs"]
@@ -105,7 +105,7 @@ def test_warmup_records_are_requests_to_the_signatures(exported):
             assert {proto.dtype for proto in request.inputs.values()} == {tf.string.as_datatype_enum}
             (batch, *_) = (proto.tensor_shape.dim[0].size for proto in request.inputs.values())
             batches.append(batch)
-        assert batches == [1, 1, 10] * 3 + [1, 1]
+        assert batches == [1, 1, 10] * 3 + [1] * 5
         lengths = [sample["outputs"]["num_tokens"] for sample in description["samples"][:3]]
         assert lengths[0][0] < 32 and lengths[1] == [MAX_LENGTH]
 

@@ -83,10 +83,10 @@ def test_widths_are_few_and_fit(make_module):
     module._predict = lambda inputs: seen.append({k: v.numpy() for k, v in inputs.items()}) or predict(inputs)
     for words in (0, 13, 14, 15, 30, 31, 38, 39):
         module.answer(tf.constant([b"", b"film " * words]))
-    assert sorted({inputs["token_ids"].shape[1] for inputs in seen}) == [16, 32, MAX_LENGTH]
+    assert sorted({inputs["token_ids"].shape[1] for inputs in seen}) == [8, 16, 24, 32, MAX_LENGTH]
     assert all(len({value.shape for value in inputs.values()}) == 1 for inputs in seen)
     assert seen[2]["padding_mask"].tolist() == [[1] * 2 + [0] * 14, [1] * 16]
-    assert seen[3]["token_ids"].shape == (2, 32)
+    assert seen[3]["token_ids"].shape == (2, 24)
 
 
 @pytest.mark.parametrize(

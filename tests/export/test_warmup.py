@@ -18,7 +18,7 @@ def test_one_request_fills_each_width(make_module, pair):
         int(module.answer(*(tf.constant(request[name]) for name in module.inputs))["num_tokens"][0])
         for request in requests
     ]
-    assert counts == [16, 32]  # of 40
+    assert counts == [8, 16, 24, 32, 40]
 
 
 def test_no_more_requests_than_a_server_should_run(make_module, monkeypatch):
