@@ -97,6 +97,20 @@ def test_pretraining_continues_from_a_checkpoint_with_its_heads(work):
         np.testing.assert_array_equal(after[path], value)
 
 
+@pytest.mark.slow
+def test_pretraining_starts_at_the_frequencies_of_the_tokens(work):
+    import numpy as np
+    from safetensors.numpy import load_file
+
+    from kbert.data import token_counts
+    from kbert.text import Vocab
+
+    vocab = Vocab.read(work / "vocab.txt")
+    counts = token_counts(work / "records", (vocab.pad_id, vocab.cls_id, vocab.sep_id, vocab.mask_id)) + 0.5
+    bias = load_file(work / "pretrained/weights.safetensors")["mlm/bias"]
+    np.testing.assert_allclose(bias, np.log(counts / counts.sum()), atol=1e-3)  # Three steps of 1e-4 at most.
+
+
 WRONG = {
     "unknown flag": ("finetune.py", "--trian=x", "trian"),
     "missing flag": ("finetune.py", "--model_dir={tmp}/out", "--train"),

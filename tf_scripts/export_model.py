@@ -32,7 +32,7 @@ flags.DEFINE_boolean(
 )
 flags.DEFINE_enum(
     "precision", "float32", ["float32", "bfloat16", "int8"],
-    "Of the matrix products. bfloat16 pays on processors with AMX, int8 on those with VNNI or AMX.",
+    "Of the matrix products. bfloat16 pays with AMX or on AMD's with AVX512-BF16, int8 with VNNI or AMX.",
 )  # fmt: skip
 flags.DEFINE_string("calibration_data", None, "For int8: labelled rows, such as the training file.")
 flags.DEFINE_string("text_column", None, "Its column of the text; default: a customary name.")

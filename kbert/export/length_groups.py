@@ -7,7 +7,7 @@ import tensorflow as tf
 from kbert.export.widths import padded_width, rounded_width
 
 #: Rows of a group: enough for a matrix product to be worth its start, few enough to be of like length.
-GROUP_ROWS = 8
+GROUP_ROWS = 12
 #: Of the positions that one batch would have, at most so many in the groups, or they are not made.
 WORTH = 0.85
 
@@ -23,13 +23,13 @@ def by_length(
     The graph has the model once, in a loop over the groups. Padding changes no row's result, nor do they.
 
     Args:
-        compute: Function of some rows, both int32 (R, ragged), R from 0 on, to float (R, ...).
+        compute: Function of some rows, both int32 (R, ragged), R from 0 on, to float32 (R, ...).
         token_ids: int32 (B, ragged).
         segment_ids: int32 (B, ragged), of the same lengths.
         max_length: Of a row, in pieces.
 
     Returns:
-        float (B, ...), in the order of the rows.
+        float32 (B, ...), in the order of the rows.
     """
     lengths = tf.cast(token_ids.row_lengths(), tf.int32)
     count, order = tf.size(lengths), tf.argsort(lengths, stable=True)

@@ -20,7 +20,8 @@ WARMUP_PATH = os.path.join("assets.extra", "tf_serving_warmup_requests")
 DEFAULT = "serving_default"
 
 #: TF Serving reads up to 1000 records; each is run before the version answers, so that few are better.
-MAX_WIDTHS = 32
+#: 512 positions have that many widths.
+MAX_WIDTHS = 36
 
 
 def write_warmup(

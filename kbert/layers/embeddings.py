@@ -87,11 +87,13 @@ class BertEmbeddings(keras.layers.Layer):
         self.built = True
 
     def _add_table(self, name, rows):
-        # Not cast to the compute dtype on access: that would copy the whole table for a few of its rows.
+        # Not cast to the compute dtype on access: that would copy the whole table for a few of its rows. And
+        # float32 whatever the policy is, as are the sums that start here.
         return self.add_weight(
             name=name,
             shape=(rows, self.hidden_dim),
             initializer=truncated_normal(self.initializer_range),
+            dtype="float32",
             autocast=False,
         )
 

@@ -50,7 +50,7 @@ def random_words(count, seed):
 
     Args:
         count: int, how many.
-        seed: int, or `keras.random.SeedGenerator`, which this advances.
+        seed: `keras.random.SeedGenerator`, which this advances.
 
     Returns:
         int32 (count,).
@@ -59,8 +59,7 @@ def random_words(count, seed):
         return keras.random.randint((count,), -(2**31), 2**31 - 1, seed=seed)
     import tensorflow as tf
 
-    if isinstance(seed, keras.random.SeedGenerator):
-        seed = seed.next()
     # Between bounds each number would be divided by their distance, for a fifth more time.
     everything: Any = None
-    return tf.random.stateless_uniform([count], tf.cast(seed, tf.int32), everything, everything, tf.int32)
+    drawn = tf.cast(seed.next(), tf.int32)
+    return tf.random.stateless_uniform([count], drawn, everything, everything, tf.int32)

@@ -4,6 +4,7 @@ A mean over a batch is `sum / weight`. Kept apart, both can be added up over rep
 they are divided: the mean of means is wrong as soon as the weights differ, as they do with masked tokens.
 """
 
+import math
 from typing import Any
 
 from keras import ops
@@ -52,10 +53,10 @@ def _cross_entropy(labels, logits) -> Any:
     def of_logits(logits):
         probabilities = ops.softmax(logits)
         places = ops.expand_dims(labels, -1)
-        below_largest = ops.max(logits, axis=-1) - ops.squeeze(
-            ops.take_along_axis(logits, places, axis=-1), -1
-        )
-        values = below_largest - ops.log(ops.max(probabilities, axis=-1))
+        # `initial`, as Keras else refuses, outside of a graph, the largest values of a batch of no rows.
+        largest = ops.max(logits, axis=-1, initial=-math.inf)
+        below_largest = largest - ops.squeeze(ops.take_along_axis(logits, places, axis=-1), -1)
+        values = below_largest - ops.log(ops.max(probabilities, axis=-1, initial=0.0))
 
         def gradient(*args, upstream=None):
             (upstream,) = args or (upstream,)

@@ -6,7 +6,8 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from kbert.errors import InputError
 from kbert.export import export
-from kbert.export.warmup import WARMUP_PATH, inputs_of_all_widths
+from kbert.export.warmup import MAX_WIDTHS, WARMUP_PATH, inputs_of_all_widths
+from kbert.export.widths import all_widths
 
 
 @pytest.mark.parametrize("pair", [False, True])
@@ -22,6 +23,7 @@ def test_one_request_fills_each_width(make_module, pair):
 
 
 def test_no_more_requests_than_a_server_should_run(make_module, monkeypatch):
+    assert len(all_widths(512)) == MAX_WIDTHS  # One more, and only every other width would be warm.
     monkeypatch.setattr("kbert.export.warmup.MAX_WIDTHS", 1)
     assert len(inputs_of_all_widths(make_module())) == 1
 
