@@ -1,10 +1,11 @@
 """Pretraining: masked-language-model loss against wall-clock, kbert beside Keras Hub's BertMaskedLM.
 
 Both train the same sizes on the same records (whole sentences of one document, up to 128 pieces), with as
-many rows a step, the same AdamW, warm-up and clipping, in the precision that is faster on the machine. Keras
-Hub masks with its own `MaskedLMMaskGenerator` and pads to 128; in float32 it is compiled by XLA, in bfloat16
-not, for on CPUs that is the faster way of each. The rate stays where the warm-up ends, so that the middle of
-one curve can be compared with the end of the other.
+many rows a step, the same AdamW, warm-up and clipping, in the precision that is faster on the machine.
+kbert's head begins with the frequencies of the tokens, the default of pretrain.py (--output_bias=zeros: with
+0, as Keras Hub's). Keras Hub masks with its own `MaskedLMMaskGenerator` and pads to 128; in float32 it is
+compiled by XLA, in bfloat16 not, for on CPUs that is the faster way of each. The rate stays where the warm-up
+ends, so that the middle of one curve can be compared with the end of the other.
 
 Each has a process of its own; they work in turn, a slice of seconds each, and the other one waits. After
 its slice each is measured by one function on the same masked rows of held-out text; that time, and the first
@@ -381,7 +382,7 @@ def main():
     results = {
         "flags": {
             name: FLAGS[name].value
-            for name in ("size", "batch_size", "learning_rate", "dropout", "precision")
+            for name in ("size", "batch_size", "learning_rate", "dropout", "precision", "output_bias")
         },
         "peak_gflops": peak / 1e9,
         "kbert_seconds_to_keras_hubs_last_loss": reached,

@@ -119,7 +119,10 @@ class MaskedLanguageModelHead(keras.layers.Layer):
         self.transform.build(hidden_shape)
         self.layer_norm = LayerNorm(epsilon=self.layer_norm_epsilon, dtype="float32", name="layer_norm")
         self.layer_norm.build(hidden_shape)
-        self.bias = self.add_weight(name="bias", shape=(table_shape[0],), initializer="zeros")
+        # As the logits: bfloat16 knows the log frequency of a rare token, where it may begin, to 1/16.
+        self.bias = self.add_weight(
+            name="bias", shape=(table_shape[0],), initializer="zeros", dtype="float32", autocast=False
+        )
         self.built = True
 
     def call(self, hidden, table, training=None):
@@ -128,7 +131,7 @@ class MaskedLanguageModelHead(keras.layers.Layer):
         batch, count, width = *ops.shape(hidden)[:2], hidden.shape[-1]
         rows = ops.reshape(hidden, (-1, width))
         logits = product_with_rows(rows, ops.cast(table, self.compute_dtype))
-        logits = ops.add(ops.cast(logits, "float32"), ops.cast(self.bias, "float32"))
+        logits = ops.add(ops.cast(logits, "float32"), self.bias)
         return ops.reshape(logits, (batch, count, table.shape[0]))
 
     def compute_output_spec(self, hidden, table, training=None):

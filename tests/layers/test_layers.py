@@ -155,6 +155,15 @@ def test_mlm_head_contract():
     assert_layer_contract(MaskedLanguageModelHead, kwargs, (HIDDEN, table), mixed_dtype="float32")
 
 
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", "bfloat16"])
+def test_the_bias_of_the_mlm_head_is_not_rounded(dtype):
+    layer, bias = MaskedLanguageModelHead(dtype=dtype), np.linspace(-13, -2, 50, dtype="float32")
+    layer.build((None, None, 8), (50, 8))
+    layer.bias.assign(bias)
+    logits = layer(np.zeros((1, 2, 8), "float32"), np.zeros((50, 8), "float32"))
+    np.testing.assert_allclose(logits, np.broadcast_to(bias, (1, 2, 50)), rtol=1e-6)
+
+
 def test_attention_equals_numpy_head_by_head():
     layer = SelfAttention(2, attention_dropout=0.0, initializer_range=0.7)
     outputs, probabilities = layer(HIDDEN, BIAS, return_probabilities=True)
