@@ -21,6 +21,9 @@ TEXTS = (
     b"a" * 300,
 )
 
+#: Ordinary texts of other lengths: with them a batch is more than one group of rows, see `length_groups`.
+MORE = (SHORT, b"It is not a bad film, only a slow one.", b" ".join([SHORT] * 12))
+
 #: 600 words, each at least one piece.
 LONG = b" ".join([b"once more the same few words and a comma ,"] * 60)
 
@@ -39,7 +42,7 @@ def requests(inputs: tuple[str, ...], max_length: int) -> list[dict[str, list[by
     return [
         {name: [(SHORT, *TEXTS)[place]] for place, name in enumerate(inputs)},
         {name: [long] for name in inputs},
-        {name: [*TEXTS[place:], *TEXTS[:place]] for place, name in enumerate(inputs)},
+        {name: [*TEXTS[place:], *TEXTS[:place], *MORE] for place, name in enumerate(inputs)},
     ]
 
 

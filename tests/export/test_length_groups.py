@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from kbert.export.length_groups import GROUP_ROWS, by_length
+from kbert.export.samples import requests
 from kbert.export.widths import all_widths, rounded_width
 
 RNG = np.random.default_rng(11)
@@ -44,6 +45,14 @@ def test_short_and_long_rows_are_parted():
     shapes = grouped(lengths)
     assert [rows for rows, _ in shapes] == [GROUP_ROWS, GROUP_ROWS, 1]
     assert [width for _, width in shapes] == [5, 100, 100]
+
+
+@pytest.mark.parametrize("inputs", [("text",), ("text", "text_pair")])
+def test_the_batch_that_every_export_is_tried_with_is_several_groups(inputs):
+    *_, batch = requests(inputs, 128)
+    lengths = np.array([[len(text.split()) for text in texts] for texts in batch.values()]).sum(0)
+    assert len(lengths) > GROUP_ROWS
+    assert len(grouped([*np.minimum(lengths, 128).tolist()])) > 1
 
 
 def test_a_single_long_row_among_few_is_not_worth_a_group():

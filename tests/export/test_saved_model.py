@@ -105,7 +105,7 @@ def test_warmup_records_are_requests_to_the_signatures(exported):
             assert {proto.dtype for proto in request.inputs.values()} == {tf.string.as_datatype_enum}
             (batch, *_) = (proto.tensor_shape.dim[0].size for proto in request.inputs.values())
             batches.append(batch)
-        assert batches == [1, 1, 10] * 3 + [1] * 5
+        assert batches == [1, 1, 13] * 3 + [1] * 5
         lengths = [sample["outputs"]["num_tokens"] for sample in description["samples"][:3]]
         assert lengths[0][0] < 32 and lengths[1] == [MAX_LENGTH]
 
