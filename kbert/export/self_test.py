@@ -118,18 +118,19 @@ def _rectangle(rows, dtype: str) -> np.ndarray:
     kind = np.dtype(object if dtype == "string" else dtype)
     if not isinstance(rows[0], list):
         return np.array(rows, kind)
-    inner = next((np.shape(value) for values in rows for value in values), ())
-    array = np.full((len(rows), max(map(len, rows)), *inner), FILLINGS[kind.kind], kind)
+    shapes = [np.shape(values) for values in rows if values]
+    longest = [max(sizes) for sizes in zip(*shapes, strict=True)] or [0]
+    array = np.full((len(rows), *longest), FILLINGS[kind.kind], kind)
     for row, values in enumerate(rows):
         if values:
-            array[row, : len(values)] = values
+            array[(row, *map(slice, np.shape(values)))] = values
     return array
 
 
-def _widened(array: np.ndarray, width: int) -> np.ndarray:
-    """Rows as long as in another batch."""
-    missing = max(0, width - array.shape[1])
-    padding = [(0, 0), (0, missing), *[(0, 0)] * (array.ndim - 2)]
+def _widened(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Rows as long as in another batch of that shape, along each of their axes."""
+    missing = [max(0, other - own) for other, own in zip(shape[1:], array.shape[1:], strict=True)]
+    padding = [(0, 0), *((0, number) for number in missing)]
     return np.pad(array, padding, constant_values=FILLINGS[array.dtype.kind])
 
 
@@ -180,7 +181,7 @@ def difference(expected: dict, outputs: dict, tolerance: float = TOLERANCES["flo
             continue
         if want.ndim == have.ndim > 1:
             # Rows of words, say, are as long as the longest of their batch.
-            want, have = _widened(want, have.shape[1]), _widened(have, want.shape[1])
+            want, have = _widened(want, have.shape), _widened(have, want.shape)
         if want.shape != have.shape:
             raise Failure(f"{name} has the shape {have.shape}; expected {want.shape}")
         if have.dtype.kind != "f":

@@ -8,7 +8,9 @@ from kbert.models import PretrainingObjective
 
 pytestmark = pytest.mark.golden
 
-TOLERANCE = {"rtol": 0, "atol": 1e-5}
+#: 1e-5, and for what is larger than 1 the ten millionths that float32 sums in the order of another processor
+#: differ by: one of 57,600 logits, -1.84, is off by 1.07e-5 on AMD's Zen 4.
+TOLERANCE = {"rtol": 1e-6, "atol": 1e-5}
 
 
 @pytest.fixture(scope="module")
