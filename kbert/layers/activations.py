@@ -34,7 +34,7 @@ def gelu(x):
 
     Computed in float32 whatever comes in: the error function of bfloat16 is slower on CPUs and loses
     the tail. The result has the dtype of `x`. Where that is float32, Keras's own form is taken, which has the
-    tail exactly; else one that takes half the time, and is off by less than 1e-7·|x|.
+    tail exactly; else one whose error function takes half the time, and which is off by less than 1e-7·|x|.
 
     Reference:
         Hendrycks and Gimpel, 2016, "Gaussian Error Linear Units", section 2.

@@ -43,7 +43,7 @@ def cross_entropy_sum(labels, logits, weights=None, label_smoothing: float = 0.0
 def _cross_entropy(labels, logits) -> Any:
     """-log softmax(logits)[label], float32 (...), in as few passes over all classes as there can be.
 
-    To pick from the log-softmax costs three times as much: the gradient of picking alone is a second tensor
+    To pick from the log-softmax costs several times as much: the gradient of picking alone is a second tensor
     of the size of the logits, nearly all zeros. Here the gradient is the softmax, changed where the labels
     are, and the softmax is the fast operation that attention has too. Its largest value, never below 1/C,
     says by how much the log of the denominator is above the largest logit.
