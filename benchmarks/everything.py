@@ -1,0 +1,240 @@
+"""Every benchmark of benchmarks/README.md, one after the other, with what they need made first.
+
+What each prints is in NAME.txt of the folder once it is done, its files beside it in NAME/; the same command
+goes on after the last one that is done, and those that go on by themselves inside of one. One that fails is
+told at the end and the others are run. All of it takes many hours on two cores: --list says what there is,
+--only chooses, --trial runs each for a moment to see that it works.
+
+  python benchmarks/everything.py --init=FOLDER --data=../shared/data --output=FOLDER
+  python benchmarks/everything.py --init=FOLDER --data=../shared/data --output=FOLDER --only=records,layouts
+"""
+
+import dataclasses
+import importlib.util
+import pathlib
+import subprocess
+import sys
+import time
+
+from absl import flags, logging
+
+from kbert import entry
+from kbert.errors import InputError
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("init", None, "Hugging Face folder of an encoder, with vocab.txt.", required=True)
+flags.DEFINE_string("data", None, "Folder of the data sets.", required=True)
+flags.DEFINE_string("output", None, "Folder for the results.", required=True)
+flags.DEFINE_list("only", None, "Some of them, in the order of --list; default: all.")
+flags.DEFINE_bool("list", False, "Prints their names and commands, and runs nothing.")
+flags.DEFINE_bool("trial", False, "Each for a moment.")
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TORCH = ("torch", "transformers")
+
+
+@dataclasses.dataclass(frozen=True)
+class Benchmark:
+    """One command: a script, its flags, those that make it short, and packages that it cannot do without.
+
+    In flags `{init}`, `{data}` and `{output}` stand for what was given, `{here}` for the folder of its own.
+    """
+
+    script: str
+    flags: tuple[str, ...]
+    trial: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+
+    def command(self, name, trial):
+        """Arguments of its process; what is given twice counts as it stands last."""
+        places = {key: FLAGS[key].value for key in ("init", "data", "output")}
+        places["here"] = pathlib.Path(FLAGS.output, name)
+        chosen = (*self.flags, *(self.trial if trial else ()))
+        return [sys.executable, str(ROOT / self.script), *(flag.format(**places) for flag in chosen)]
+
+    def missing(self):
+        """Those of its packages that are not installed."""
+        return [package for package in self.packages if importlib.util.find_spec(package) is None]
+
+
+def _pretraining(size, *more):
+    flags_of_size = ("--data={data}", f"--size={size}", "--output={here}", *more)
+    short = ("--size=tiny", "--seconds=2", "--slice_seconds=1", "--held_out_rows=16", "--batch_size=2")
+    return Benchmark("benchmarks/pretraining.py", flags_of_size, short)
+
+
+def _tokenization(vocab, text):
+    flags_of_language = (f"--vocab={{data}}/vocab/{vocab}.txt", f"--text={{data}}/corpora/{text}.txt")
+    short = ("--rounds=1", "--lines=200")
+    return Benchmark("benchmarks/tokenization.py", flags_of_language, short, ("tokenizers",))
+
+
+#: Those that make something come before those that use it.
+BENCHMARKS = {
+    "records": Benchmark(
+        "tf_scripts/build_pretraining_data.py",
+        (
+            "--input={data}/corpora/brown.train.txt", "--vocab={data}/vocab/bert-base-uncased.txt",
+            "--max_length=512", "--output_dir={here}",
+        ),
+    ),
+    "classifier": Benchmark(
+        "tf_scripts/finetune.py",
+        (
+            "--task=classification", "--train={data}/sst2/train.tsv", "--dev={data}/sst2/dev.tsv",
+            "--init={init}", "--epochs=1", "--batch_size=32", "--learning_rate=5e-5", "--model_dir={here}",
+        ),
+    ),
+    "export": Benchmark(
+        "tf_scripts/export_model.py", ("--model_dir={output}/classifier", "--export_dir={here}")
+    ),
+    "chinese_vocab": Benchmark(
+        "tf_scripts/build_vocab.py",
+        ("--input={data}/corpora/zh.train.txt", "--vocab_size=4500", "--output={output}/chinese-vocab.txt"),
+        ("--vocab_size=60",),
+    ),
+    "chinese_records": Benchmark(
+        "tf_scripts/build_pretraining_data.py",
+        (
+            "--input={data}/corpora/zh.train.txt", "--vocab={output}/chinese-vocab.txt", "--max_length=128",
+            "--next_sentence=none", "--output_dir={here}",
+        ),
+    ),
+    "chinese_pretrained": Benchmark(
+        "tf_scripts/pretrain.py",
+        (
+            "--data_dir={output}/chinese_records", "--vocab={output}/chinese-vocab.txt", "--size=mini",
+            "--steps=10000", "--batch_size=16", "--learning_rate=1e-3", "--mask_rate=0.2",
+            "--warmup_ratio=0.05", "--model_dir={here}",
+        ),
+        ("--size=tiny", "--steps=2", "--batch_size=2"),
+    ),
+    "run": Benchmark(
+        "benchmarks/run.py",
+        ("--init={init}", "--data={data}", "--output={here}"),
+        (
+            "--cases=train-sst2,infer-sst2", "--candidates=kbert bfloat16,SavedModel", "--steps=1",
+            "--rounds=1", "--warmup=0",
+        ),
+    ),
+    "start": Benchmark("benchmarks/start.py", ("--export={output}/export/1",), ("--rounds=1",)),
+    "memory": Benchmark("benchmarks/memory.py", ("--init={init}",), ("--requests=1",)),
+    "load": Benchmark("benchmarks/load_checkpoint.py", (), ("--size=tiny", "--rounds=1")),
+    "remat": Benchmark(
+        "benchmarks/remat_memory.py",
+        ("--size=mini", "--batch_size=8", "--length=512"),
+        ("--size=tiny", "--batch_size=2", "--length=16", "--steps=1"),
+    ),
+    "tokenization": _tokenization("bert-base-uncased", "brown.train"),
+    "tokenization_chinese": _tokenization("bert-base-chinese", "zh.train"),
+    "layouts": Benchmark(
+        "benchmarks/record_layouts.py",
+        ("--data_dir={output}/records", "--vocab={data}/vocab/bert-base-uncased.txt"),
+        ("--batch_size=2",),
+    ),
+    "pretraining_mini": _pretraining("mini"),
+    "pretraining_small": _pretraining(
+        "small", "--learning_rate=3e-4", "--seconds=180", "--slice_seconds=45", "--held_out_rows=256"
+    ),
+    "weak_scaling": Benchmark(
+        "benchmarks/weak_scaling.py",
+        (
+            "--data_dir={output}/records", "--vocab={data}/vocab/bert-base-uncased.txt",
+            "--sizes=tiny,mini", "--accumulate=4",
+        ),
+        ("--batch_size=2", "--row_length=512", "--steps=2", "--rounds=1", "--sizes=tiny,mini"),
+    ),
+    "serving": Benchmark(
+        "benchmarks/serving.py",
+        ("--init={init}", "--text={data}/sst2/dev.tsv"),
+        ("--rows=8", "--rounds=1"),
+        ("onnx", "onnxruntime", *TORCH),
+    ),
+    "serving_load": Benchmark(
+        "benchmarks/serving_load.py",
+        ("--model={output}/export", "--text={data}/sst2/dev.tsv"),
+        ("--clients=4", "--seconds=3"),
+    ),
+    "finetuning": Benchmark(
+        "benchmarks/finetuning.py",
+        (
+            "--init={init}", "--data={data}", "--sets=rte,mrpc,stsb,cola,trec,sst2,conll2003,squad",
+            "--output={here}",
+        ),
+        ("--sets=trec", "--seeds=1", "--limit=64", "--nopeer_float32"),
+        TORCH,
+    ),
+    "sst2_step": Benchmark(
+        "benchmarks/finetune_sst2.py",
+        ("--init={init}", "--train={data}/sst2/train.tsv", "--steps=100", "--warmup=80"),
+        ("--steps=1", "--warmup=1", "--rounds=1"),
+        TORCH,
+    ),
+    "sst2_whole": Benchmark(
+        "benchmarks/finetune_sst2_whole.py",
+        ("--init={init}", "--train={data}/sst2/train.tsv", "--dev={data}/sst2/dev.tsv"),
+        packages=TORCH,
+    ),
+    "recipes": Benchmark(
+        "benchmarks/recipes.py",
+        ("--init={init}", "--data={data}", "--sets=trec,rte", "--output={here}"),
+        ("--sets=trec", "--seeds=1", "--recipes=faster"),
+    ),
+    "chinese": Benchmark(
+        "benchmarks/chinese.py",
+        (
+            "--init={output}/chinese_pretrained", "--data={data}", "--epochs=3", "--learning_rate=3e-4",
+            "--output={here}",
+        ),
+        ("--sets=chnsenticorp", "--size=tiny", "--seeds=1", "--epochs=1", "--max_length=16"),
+    ),
+    "gpu": Benchmark(
+        "benchmarks/gpu.py",
+        ("--output={here}",),
+        ("--cases=answer-128", "--size=tiny", "--batch_size=2", "--steps=1", "--rounds=1", "--warmup=0"),
+    ),
+}  # fmt: skip
+
+
+def run(name, command, folder):
+    """Runs one; what it prints is in its file when all of it is there. Gives the exit status."""
+    partial = folder / f".{name}.txt.partial"
+    with open(partial, "w", encoding="utf-8") as file:
+        status = subprocess.run(command, stdout=file).returncode
+    if status == 0:
+        partial.replace(folder / f"{name}.txt")
+    return status
+
+
+def main():
+    """Runs what was asked for and is not done."""
+    wanted = FLAGS.only or list(BENCHMARKS)
+    unknown = [name for name in wanted if name not in BENCHMARKS]
+    if unknown:
+        raise InputError(f"--only={','.join(unknown)} is not known; choose of {', '.join(BENCHMARKS)}")
+    commands = {name: of.command(name, FLAGS.trial) for name, of in BENCHMARKS.items() if name in wanted}
+    if FLAGS.list:
+        print("\n".join(f"{name}: {' '.join(command)}" for name, command in commands.items()))
+        return
+    folder, failed = pathlib.Path(FLAGS.output), []
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, (name, command) in enumerate(commands.items(), 1):
+        if (folder / f"{name}.txt").exists():
+            logging.info("%d of %d: %s is done", number, len(commands), name)
+            continue
+        missing = BENCHMARKS[name].missing()
+        if missing:
+            logging.info("without %s: pip install 'kbert[bench]' for %s", name, ", ".join(missing))
+            continue
+        logging.info("%d of %d: %s", number, len(commands), name)
+        started = time.perf_counter()
+        status = run(name, command, folder)
+        logging.info("%s: %.0f s, exit status %d", name, time.perf_counter() - started, status)
+        if status:
+            failed.append(name)
+    if failed:
+        sys.exit(f"error: {', '.join(failed)} failed, see above; the same command runs them again")
+
+
+if __name__ == "__main__":
+    entry.run(main)

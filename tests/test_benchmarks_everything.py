@@ -1,0 +1,84 @@
+"""benchmarks/everything.py: it knows every benchmark, and those that no other test runs do run."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kbert import BertConfig, checkpoints
+from kbert.models import Bert
+
+ROOT = Path(__file__).resolve().parent.parent
+WORDS = "the film was not good but a play in the park made all of them happy".split()
+#: Those that need nothing but what kbert installs; run.py, memory.py and others have tests of their own.
+TRIED = (
+    "records,classifier,export,chinese_vocab,chinese_records,chinese_pretrained,start,load,remat,layouts,"
+    "serving_load"
+).split(",")
+
+
+def run(*flags):
+    """Of everything.py."""
+    return subprocess.run(
+        [sys.executable, "benchmarks/everything.py", *flags],
+        cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=900,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Flags: a small encoder, and a little of the data that the benchmarks below read."""
+    data = tmp_path / "data"
+    for name in ("vocab", "sst2", "corpora"):
+        (data / name).mkdir(parents=True)
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    vocab = data / "vocab/bert-base-uncased.txt"
+    vocab.write_text("\n".join([*special, *sorted(set(WORDS)), "."]) + "\n", encoding="utf-8")
+    rng = np.random.default_rng(1)
+    texts = [" ".join(rng.choice(WORDS, rng.integers(3, 30))) for _ in range(64)]
+    rows = "\n".join(["sentence\tlabel", *(f"{text}\t{i % 2}" for i, text in enumerate(texts))]) + "\n"
+    for split in ("train", "dev"):
+        (data / f"sst2/{split}.tsv").write_text(rows, encoding="utf-8")
+    documents = "\n\n".join(" .\n".join(texts[i : i + 8]) for i in range(0, 64, 8)) + "\n"
+    (data / "corpora/brown.train.txt").write_text(documents, encoding="utf-8")
+    chinese = "\n\n".join("这部电影很好。\n我们不喜欢它。\n他在公园里看书。" for _ in range(8)) + "\n"
+    (data / "corpora/zh.train.txt").write_text(chinese, encoding="utf-8")
+    model = Bert(BertConfig.preset("tiny", vocab_size=len(vocab.read_text().split())))
+    model.build()
+    checkpoints.save_folder(tmp_path / "kbert", model, vocab_path=vocab)
+    checkpoints.convert(tmp_path / "kbert", tmp_path / "encoder", "huggingface")
+    return f"--init={tmp_path}/encoder", f"--data={data}", f"--output={tmp_path}/results"
+
+
+def test_every_benchmark_is_in_it():
+    done = run("--init=encoder", "--data=data", "--output=results", "--list")
+    assert done.returncode == 0, done.stderr
+    programs = {
+        path.name for path in (ROOT / "benchmarks").glob("*.py") if "entry.run(main)" in path.read_text()
+    }
+    run_by_it = {Path(word).name for word in done.stdout.split() if "/benchmarks/" in word}
+    assert run_by_it == programs - {"everything.py"}
+    assert not (ROOT / "results").exists()
+
+
+def test_an_unknown_name_is_one_line():
+    done = run("--init=encoder", "--data=data", "--output=results", "--only=records,nothing")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: --only=nothing is not known; choose of records, ")
+
+
+@pytest.mark.slow
+def test_each_for_a_moment_and_none_twice(folders, tmp_path):
+    output = tmp_path / "results"
+    done = run(*folders, "--trial", f"--only={','.join(TRIED)}")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert {path.stem for path in output.glob("*.txt") if path.stem in TRIED} == set(TRIED)
+    assert "errors" in (output / "serving_load.txt").read_text()
+    (output / "layouts.txt").unlink()
+    (output / "records/records-00000-of-00004.tfrecord").write_bytes(b"no record")
+    done = run(*folders, "--trial", "--only=records,layouts")
+    assert done.returncode == 1 and done.stderr.splitlines()[-1].startswith("error: layouts failed")
+    assert not (output / "layouts.txt").exists()
