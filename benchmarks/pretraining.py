@@ -192,7 +192,7 @@ def run_kbert():
     model.build()
     if FLAGS.output_bias == "frequencies":
         start_at_frequencies(model, records_folder("train"), Vocab.read(vocab_path()))
-    measure = held_out_loss(lambda inputs: model(inputs, training=False)["mlm_logits"])
+    measure = held_out_loss(lambda inputs: model(inputs, scores_only=True)["mlm_logits"])
     training.fit(
         model,
         training.AdamW(schedule()),

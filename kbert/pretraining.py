@@ -248,7 +248,7 @@ def _measure(model, optimizer, objective, held_out: Records) -> Callable[[], dic
 
     @tf.function(reduce_retracing=True)
     def step(inputs, targets):
-        return objective(model(inputs, training=False), targets)
+        return objective(model(inputs, training=False, **objective.call_options), targets)
 
     def measure() -> dict[str, float]:
         averaged = optimizer.average_decay is not None

@@ -32,7 +32,7 @@ def _train(model, inputs, targets, steps, turns):
     of_optimizer = _values(optimizer.variables)
 
     def loss_of(state, other):
-        outputs, other = model.stateless_call(state, other, inputs, training=True)
+        outputs, other = model.stateless_call(state, other, inputs, training=True, scores_only=True)
         return _masked_loss(outputs["mlm_logits"], targets), other
 
     def step(state, other, of_optimizer):

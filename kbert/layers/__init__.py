@@ -13,7 +13,6 @@ from kbert.layers.embeddings import BertEmbeddings as BertEmbeddings
 from kbert.layers.encoder import TransformerBlock as TransformerBlock
 from kbert.layers.heads import MaskedLanguageModelHead as MaskedLanguageModelHead
 from kbert.layers.heads import Pooler as Pooler
-from kbert.layers.heads import gather_positions as gather_positions
 from kbert.layers.initializers import truncated_normal as truncated_normal
 from kbert.layers.int8 import Int8Dense as Int8Dense
 from kbert.layers.losses import absolute_error_sum as absolute_error_sum
@@ -32,3 +31,5 @@ from kbert.layers.pooling import first_pool as first_pool
 from kbert.layers.pooling import l2_normalize as l2_normalize
 from kbert.layers.pooling import max_pool as max_pool
 from kbert.layers.pooling import mean_pool as mean_pool
+from kbert.layers.positions import FIRST as FIRST
+from kbert.layers.positions import gather_positions as gather_positions

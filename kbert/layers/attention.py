@@ -27,16 +27,15 @@ class SelfAttention(keras.layers.Layer):
         int8: Whether the projections are `Int8Dense`, for inference alone; excludes `lora_rank`.
 
     Call arguments:
-        inputs: float (B, S, H).
-        attention_bias: float (B, 1, 1, S) or (B, 1, S, S), added to the scores; see
+        inputs: float (B, S, H), what is looked at.
+        attention_bias: float (B, 1, 1, S) or (B, 1, Q, S), added to the scores; see
             `kbert.layers.attention_bias` and `part_attention_bias`.
         return_probabilities: Python bool; also return the attention weights, before dropout.
-        first_only: Python bool; only the first token looks, at all of them: S of the results is 1. Needs a
-            bias of (B, 1, 1, S).
+        queries: float (B, Q, H), what looks, where that is not all of `inputs`: the vectors of some tokens.
 
     Returns:
-        float (B, S, H) in the compute dtype; with `return_probabilities` a pair with float32 (B, N, S, S),
-        indexed [batch, head, from, to].
+        float (B, Q, H) in the compute dtype, Q = S without `queries`; with `return_probabilities` a pair with
+        float32 (B, N, Q, S), indexed [batch, head, from, to].
 
     Raises:
         ValueError: H is not divisible by `num_heads`, or there are updates of 8-bit projections.
@@ -106,16 +105,16 @@ class SelfAttention(keras.layers.Layer):
             projection.merge_lora()
         self.lora_rank = self.lora_alpha = None
 
-    def call(self, inputs, attention_bias=None, training=None, return_probabilities=False, first_only=False):
+    def call(self, inputs, attention_bias=None, training=None, return_probabilities=False, queries=None):
         hidden_dim = inputs.shape[-1]
-        query, key, value = self._project_first(inputs) if first_only else self._project(inputs)
+        query, key, value = self._project(inputs, queries)
         if self._is_fused(training, return_probabilities):
             context = _fused_attention(query, key, value, attention_bias)
             return self.output_dense(ops.reshape(context, (-1, ops.shape(context)[1], hidden_dim)))
 
         # The queries are scaled, not the scores, of which there are S/D times as many.
         query = query * ops.cast(1.0 / math.sqrt(hidden_dim // self.num_heads), query.dtype)
-        scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))  # (B, N, S or 1, S)
+        scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))  # (B, N, Q, S)
         scores = ops.cast(scores, "float32")
         if attention_bias is not None:
             # The operator, not ops.add: with B = N and S = 1 that one takes it for a bias of the heads.
@@ -123,7 +122,7 @@ class SelfAttention(keras.layers.Layer):
         probabilities = ops.softmax(scores)
         weights = ops.cast(self.dropout_layer(probabilities, training=training), self.compute_dtype)
 
-        context = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))  # (B, S or 1, N, D)
+        context = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))  # (B, Q, N, D)
         outputs = self.output_dense(ops.reshape(context, (-1, ops.shape(context)[1], hidden_dim)))
         return (outputs, probabilities) if return_probabilities else outputs
 
@@ -137,14 +136,11 @@ class SelfAttention(keras.layers.Layer):
             and self.compute_dtype != "float16"
         )
 
-    def _project(self, inputs):
-        """Queries, keys and values of all tokens, each (B, N, S, D)."""
-        qkv = self._in_heads(self.qkv(inputs), 3)
-        return ops.unstack(qkv, num=3)
-
-    def _project_first(self, inputs):
-        """The query of the first token, (B, N, 1, D), and all keys and values, (B, N, S, D)."""
-        query, both = self.qkv.call_split(inputs[:, :1], inputs, inputs.shape[-1])
+    def _project(self, inputs, queries):
+        """Queries (B, N, Q, D), keys and values (B, N, S, D)."""
+        if queries is None:
+            return ops.unstack(self._in_heads(self.qkv(inputs), 3), num=3)
+        query, both = self.qkv.call_split(queries, inputs, inputs.shape[-1])
         key, value = ops.unstack(self._in_heads(both, 2), num=2)
         return self._in_heads(query, 1)[0], key, value
 
@@ -167,13 +163,13 @@ class SelfAttention(keras.layers.Layer):
 
 
 def _fused_attention(query, key, value, bias):
-    """The context of all heads, (B, S or 1, N, D), by Keras's op, which takes flash attention on GPUs.
+    """The context of all heads, (B, Q, N, D), by Keras's op, which takes flash attention on GPUs.
 
     Args:
-        query: (B, N, S or 1, D).
+        query: (B, N, Q, D).
         key: (B, N, S, D).
         value: (B, N, S, D).
-        bias: (B, 1, 1 or S, S) or None.
+        bias: (B, 1, 1 or Q, S) or None.
     """
     query, key, value = (ops.transpose(heads, (0, 2, 1, 3)) for heads in (query, key, value))
     if bias is not None:

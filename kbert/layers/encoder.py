@@ -9,6 +9,7 @@ from kbert.layers.dense import TokenDense
 from kbert.layers.dropout import Dropout
 from kbert.layers.int8 import Int8Dense
 from kbert.layers.normalization import LayerNorm
+from kbert.layers.positions import bias_at, vectors_at
 from kbert.layers.recompute import recompute
 
 
@@ -33,11 +34,12 @@ class TransformerBlock(keras.layers.Layer):
     Call arguments:
         inputs: float (B, S, H).
         attention_bias: As for `SelfAttention`, or None.
-        return_probabilities: Python bool; also return the attention weights, float32 (B, N, S, S).
-        first_only: Python bool; compute the first token's output alone: S of the results is 1.
+        return_probabilities: Python bool; also return the attention weights, float32 (B, N, Q, S).
+        positions: int32 (B, Q), or `kbert.layers.FIRST`: the tokens whose outputs are computed, the same
+            numbers for less work; None: all, Q = S.
 
     Returns:
-        float32 (B, S, H), also under mixed precision, or a pair with the attention weights.
+        float32 (B, Q, H), also under mixed precision, or a pair with the attention weights.
 
     Reference:
         Vaswani et al., 2017, section 3.1; google-research/bert, modeling.py, `transformer_model`.
@@ -96,31 +98,37 @@ class TransformerBlock(keras.layers.Layer):
             return Int8Dense(units, activation, chained, dtype="float32", name=name)
         return TokenDense(units, self.initializer_range, activation, dtype=self.dtype_policy, name=name)
 
-    def call(self, inputs, attention_bias=None, training=None, return_probabilities=False, first_only=False):
+    def call(self, inputs, attention_bias=None, training=None, return_probabilities=False, positions=None):
         def forward(*tensors):
             return self._forward(
                 *tensors,
                 training=training,
                 return_probabilities=return_probabilities,
-                first_only=first_only,
+                positions=positions,
             )
 
         if self.remat and training:
             forward = recompute(forward, [(self.attention.dropout_layer, 1), (self.dropout_layer, 2)])
         return forward(inputs) if attention_bias is None else forward(inputs, attention_bias)
 
-    def _forward(self, inputs, attention_bias=None, *, training, return_probabilities, first_only):
-        attended, probabilities = self.attention(
-            inputs, attention_bias, training=training, return_probabilities=True, first_only=first_only
+    def _forward(self, inputs, attention_bias=None, *, training, return_probabilities, positions):
+        queries = None if positions is None else vectors_at(inputs, positions)
+        attended = self.attention(
+            inputs,
+            bias_at(attention_bias, positions),
+            training=training,
+            return_probabilities=return_probabilities,
+            queries=queries,
         )
-        inputs = inputs[:, :1] if first_only else inputs
+        attended, *probabilities = attended if return_probabilities else (attended,)
+        inputs = inputs if queries is None else queries
         attended = self.dropout_layer(attended, training=training)
         hidden = self.attention_layer_norm(ops.add(inputs, attended), training=training)
 
         transformed = self.output_dense(self._intermediate(hidden, training))
         transformed = self.dropout_layer(transformed, training=training)
         outputs = self.output_layer_norm(ops.add(hidden, transformed), training=training)
-        return (outputs, probabilities) if return_probabilities else outputs
+        return (outputs, *probabilities) if return_probabilities else outputs
 
     def _intermediate(self, hidden, training):
         if self.int8:  # In the steps that the next product takes, without a way over float32.

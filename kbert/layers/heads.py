@@ -1,4 +1,4 @@
-"""What sits on top of the encoder: pooler, masked-token predictor, and the gather between."""
+"""What sits on top of the encoder: pooler and masked-token predictor."""
 
 import keras
 from keras import ops
@@ -7,24 +7,7 @@ from kbert.layers.activations import activation as activation_function
 from kbert.layers.dense import TokenDense
 from kbert.layers.faster_ops import product_with_rows
 from kbert.layers.normalization import LayerNorm
-
-
-def gather_positions(sequence, positions):
-    """The vectors at the given positions of each row: MLM scores are wanted only there.
-
-    Args:
-        sequence: float (B, S, H).
-        positions: int32 (B, P), each in [0, S).
-
-    Returns:
-        float (B, P, H).
-    """
-    batch, length, width = *ops.shape(sequence)[:2], sequence.shape[-1]
-    # One lookup in the flattened sequence: row b starts at b·S.
-    starts = ops.expand_dims(ops.arange(batch, dtype="int32") * length, 1)
-    # The operator, not ops.add: with B = P that one takes `starts` for a bias of the last axis.
-    flat = ops.cast(positions, "int32") + starts
-    return ops.take(ops.reshape(sequence, (-1, width)), flat, axis=0)
+from kbert.layers.positions import gather_positions
 
 
 @keras.saving.register_keras_serializable(package="kbert")

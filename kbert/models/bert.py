@@ -1,10 +1,18 @@
 """`Bert`: the encoder, ids in, vectors out."""
 
 import keras
+from keras import ops
 
 from kbert import features
 from kbert.config import BertConfig
-from kbert.layers import BertEmbeddings, Pooler, TransformerBlock, attention_bias, part_attention_bias
+from kbert.layers import (
+    FIRST,
+    BertEmbeddings,
+    Pooler,
+    TransformerBlock,
+    attention_bias,
+    part_attention_bias,
+)
 from kbert.models.lora import AdaptableModel
 from kbert.models.text_model import as_features
 
@@ -32,8 +40,10 @@ class Bert(AdaptableModel):
             takes the place of `padding_mask`; `position_ids` int32 (B, S), positions within the text; and
             `first_positions` int32 (B, K), where each text begins.
         pooled_only: Python bool; return `pooled_output` alone, the same numbers. The last block then works
-            for the first token only (of rows of one text): up to a seventh less work for 6 layers.
-            Overrides `return_layers`.
+            for the first token of each text only: up to a seventh less work for 6 layers.
+            Overrides `return_layers` and `positions`.
+        positions: int32 (B, P); give `sequence_output` at these alone, (B, P, H), the same numbers for less
+            work in the last block.
         return_layers: Python bool; also return `layer_outputs`, a list of L + 1 tensors (B, S, H), the
             embeddings first, and `attention_probabilities`, a list of L float32 tensors (B, N, S, S).
 
@@ -43,7 +53,8 @@ class Bert(AdaptableModel):
 
     Raises:
         ValueError: `token_ids` is missing, a text is longer than `config.longest_sequence`, rows of several
-            texts lack one of their inputs, or `pooled_only` is asked of an encoder without pooler.
+            texts lack one of their inputs, `pooled_only` is asked of an encoder without pooler, or
+            `positions` together with `return_layers`.
 
     Example:
         >>> import numpy as np
@@ -111,36 +122,64 @@ class Bert(AdaptableModel):
             self.pooler.build(hidden_shape)
         self.built = True
 
-    def call(self, inputs, training=None, pooled_only=False, return_layers=False):
+    def call(self, inputs, training=None, pooled_only=False, positions=None, return_layers=False):
         if pooled_only and self.pooler is None:
             raise ValueError("pooled_only=True, but this encoder was made with pooler=False")
+        if positions is not None and return_layers and not pooled_only:
+            raise ValueError("positions and return_layers=True; layers are returned for all positions")
         inputs = as_features(inputs)
-        packed = _is_packed(inputs)
+        _check_packing(inputs)
         hidden = self.embeddings(
             inputs[features.TOKEN_IDS],
             inputs.get(features.SEGMENT_IDS),
             inputs.get(features.POSITION_IDS),
             training=training,
         )
+        asked = self._asked(inputs, pooled_only, positions, ops.shape(hidden)[0])
         bias = _attention_bias(inputs)
         layer_outputs, maps = [hidden], []
-        for index, block in enumerate(self.blocks, start=1):
-            first_only = pooled_only and not packed and index == len(self.blocks)
+        for block in self.blocks:
             results = block(
-                hidden, bias, training=training, return_probabilities=return_layers, first_only=first_only
+                hidden,
+                bias,
+                training=training,
+                return_probabilities=return_layers,
+                positions=asked if block is self.blocks[-1] else None,
             )
             hidden, *probabilities = results if return_layers else (results,)
             layer_outputs.append(hidden)
             maps += probabilities
         outputs = {}
+        # With positions, what the pooler takes comes after them.
+        count = None if positions is None or pooled_only else ops.shape(positions)[1]
         if self.pooler is not None:
-            outputs[features.POOLED_OUTPUT] = self.pooler(hidden, inputs.get(features.FIRST_POSITIONS))
+            outputs[features.POOLED_OUTPUT] = self._pooled(hidden, inputs, asked, count)
         if pooled_only:
             return outputs
-        outputs[features.SEQUENCE_OUTPUT] = hidden
+        outputs[features.SEQUENCE_OUTPUT] = hidden if count is None else hidden[:, :count]
         if return_layers:
             outputs |= {"layer_outputs": layer_outputs, "attention_probabilities": maps}
         return outputs
+
+    def _asked(self, inputs, pooled_only, positions, batch):
+        """Which tokens the last block works for: those of `positions`, then those that the pooler takes."""
+        firsts = inputs.get(features.FIRST_POSITIONS)
+        if pooled_only:
+            return FIRST if firsts is None else firsts
+        if positions is None or self.pooler is None:
+            return positions
+        firsts = ops.zeros((batch, 1), "int32") if firsts is None else ops.cast(firsts, "int32")
+        return ops.concatenate([ops.cast(positions, "int32"), firsts], axis=1)
+
+    def _pooled(self, hidden, inputs, asked, count):
+        firsts = inputs.get(features.FIRST_POSITIONS)
+        if asked is None:
+            return self.pooler(hidden, firsts)
+        hidden = hidden if count is None else hidden[:, count:]
+        if firsts is None:
+            return self.pooler(hidden)
+        places = ops.arange(ops.shape(firsts)[1], dtype="int32")  # Nothing else is left.
+        return self.pooler(hidden, ops.broadcast_to(places, ops.shape(firsts)))
 
     def get_config(self):
         return {
@@ -157,15 +196,14 @@ class Bert(AdaptableModel):
         return cls(**{**config, "config": BertConfig.from_dict(config["config"])})
 
 
-def _is_packed(inputs) -> bool:
-    """Whether the rows hold several texts each; half of what that takes would give wrong numbers silently."""
+def _check_packing(inputs) -> None:
+    """Of what rows of several texts need, half would give wrong numbers silently."""
     missing = [name for name in _PACKED_INPUTS if name not in inputs]
     if 0 < len(missing) < len(_PACKED_INPUTS):
         raise ValueError(
             f"rows of several texts need all of {', '.join(_PACKED_INPUTS)}; the inputs lack "
             f"{', '.join(missing)}; make such rows with kbert.data.pack_rows"
         )
-    return not missing
 
 
 def _attention_bias(inputs):

@@ -5,6 +5,7 @@ import keras
 from kbert import features
 from kbert.config import BertConfig
 from kbert.layers import MaskedLanguageModelHead, correct_sum, cross_entropy_sum, gather_positions
+from kbert.models.bert import Bert
 from kbert.models.head_model import HeadModel
 from kbert.models.text_model import as_features
 
@@ -27,9 +28,12 @@ class BertMaskedLM(HeadModel):
     Call arguments:
         inputs: As for `Bert`, and optionally `mask_positions` int32 (B, P). Without it, every position
             is scored: P = S.
+        scores_only: Python bool; leave out `sequence_output`, so that the last block works for the
+            positions that are scored alone: the same numbers, for up to a fifth less work with 4 layers.
 
     Returns:
-        Dict of `mlm_logits` float32 (B, P, V), not probabilities, and `sequence_output` float32 (B, S, H).
+        Dict of `mlm_logits` float32 (B, P, V), not probabilities, and, without `scores_only`,
+        `sequence_output` float32 (B, S, H).
 
     Example:
         >>> import numpy as np
@@ -75,17 +79,26 @@ class BertMaskedLM(HeadModel):
         hidden_dim = self.config.hidden_dim
         self.mlm.build((None, None, hidden_dim), (self.config.vocab_size, hidden_dim))
 
-    def call(self, inputs, training=None):
+    def call(self, inputs, training=None, scores_only=False):
         inputs = as_features(inputs)
-        sequence = self.bert(inputs, training=training)[features.SEQUENCE_OUTPUT]
-        hidden = sequence
-        if features.MASK_POSITIONS in inputs:
-            hidden = gather_positions(sequence, inputs[features.MASK_POSITIONS])
+        encoded, hidden = encoded_for_scores(self.bert, inputs, training, scores_only)
         table = self.bert.embeddings.token_embeddings
-        return {
-            features.MLM_LOGITS: self.mlm(hidden, table, training=training),
-            features.SEQUENCE_OUTPUT: sequence,
-        }
+        return {features.MLM_LOGITS: self.mlm(hidden, table, training=training), **encoded}
+
+
+def encoded_for_scores(bert: Bert, inputs: dict, training: bool | None, scores_only: bool):
+    """Runs the encoder of a model that scores masked tokens; all arguments but the first are the model's.
+
+    Returns:
+        Dict of the encoder's outputs that the model gives; and the vectors to score, float32 (B, P, H).
+    """
+    positions = inputs.get(features.MASK_POSITIONS)
+    if scores_only:
+        encoded = bert(inputs, training=training, positions=positions)
+        return encoded, encoded.pop(features.SEQUENCE_OUTPUT)
+    encoded = bert(inputs, training=training)
+    hidden = encoded[features.SEQUENCE_OUTPUT]
+    return encoded, hidden if positions is None else gather_positions(hidden, positions)
 
 
 class MaskedLMObjective:
@@ -108,6 +121,7 @@ class MaskedLMObjective:
 
     losses = ("loss",)
     metrics = ("accuracy",)
+    call_options = {"scores_only": True}
 
     def __call__(self, outputs: dict, targets: dict) -> dict:
         arguments = (

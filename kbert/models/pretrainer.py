@@ -4,8 +4,9 @@ import keras
 
 from kbert import features
 from kbert.config import BertConfig
-from kbert.layers import MaskedLanguageModelHead, TokenDense, correct_sum, cross_entropy_sum, gather_positions
+from kbert.layers import MaskedLanguageModelHead, TokenDense, correct_sum, cross_entropy_sum
 from kbert.models.head_model import HeadModel
+from kbert.models.masked_lm import encoded_for_scores
 from kbert.models.text_model import as_features
 
 
@@ -20,10 +21,11 @@ class BertPretrainer(HeadModel):
     Call arguments:
         inputs: As for `Bert`, and optionally `mask_positions` int32 (B, P). Without it, every position
             is scored: P = S.
+        scores_only: As of `BertMaskedLM`; the last block then works for the first tokens, too.
 
     Returns:
         Dict of `mlm_logits` float32 (B, P, V), `nsp_logits` float32 (B, 2), or (B, K, 2) for rows of several
-        texts, `sequence_output` and `pooled_output`. All logits, not probabilities.
+        texts, `pooled_output` and, without `scores_only`, `sequence_output`. All logits, not probabilities.
 
     Example:
         >>> import numpy as np
@@ -53,12 +55,9 @@ class BertPretrainer(HeadModel):
         self.mlm.build((None, None, hidden_dim), (self.config.vocab_size, hidden_dim))
         self.nsp.build((None, hidden_dim))
 
-    def call(self, inputs, training=None):
+    def call(self, inputs, training=None, scores_only=False):
         inputs = as_features(inputs)
-        encoded = self.bert(inputs, training=training)
-        hidden = encoded[features.SEQUENCE_OUTPUT]
-        if features.MASK_POSITIONS in inputs:
-            hidden = gather_positions(hidden, inputs[features.MASK_POSITIONS])
+        encoded, hidden = encoded_for_scores(self.bert, inputs, training, scores_only)
         return {
             **encoded,
             features.MLM_LOGITS: self.mlm(hidden, self.bert.embeddings.token_embeddings, training=training),
@@ -87,6 +86,8 @@ class PretrainingObjective:
     Reference:
         google-research/bert, run_pretraining.py, `model_fn_builder`.
     """
+
+    call_options = {"scores_only": True}
 
     def __init__(self, next_sentence: bool = True):
         tasks = ("mlm", "nsp") if next_sentence else ("mlm",)

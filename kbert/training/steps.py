@@ -37,7 +37,8 @@ class TrainSteps:
         loss_scale: For float16.
         parts: Into which each batch is cut along its first axis. An objective that compares rows with each
             other says so by an attribute `whole_batch = True`, and none of its batches is cut. One that wants
-            several passes of the model has an attribute `passes`, and is given a list of outputs.
+            several passes of the model has an attribute `passes`, and is given a list of outputs. One that
+            does without some of the outputs says so in `call_options`, keyword arguments of the model.
         adversary: Makes each step a second time, on a table that it moved.
         unfreezing: When which weights are trained; None: all, always.
     """
@@ -219,10 +220,11 @@ class TrainSteps:
         return gradients, tf.stack([tf.stack(term) for term in [*map(terms.get, self.names), *counted]])
 
     def _outputs(self, inputs, training: bool):
+        options = getattr(self.objective, "call_options", {})
         passes = getattr(self.objective, "passes", None)
         if passes is None:
-            return self.model(inputs, training=training)
-        return [self.model(inputs, training=training) for _ in range(passes)]
+            return self.model(inputs, training=training, **options)
+        return [self.model(inputs, training=training, **options) for _ in range(passes)]
 
     def _weights_of(self, batch):
         """Weights of the losses. They need no outputs, so TensorFlow leaves the model out of this pass."""

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from kbert.layers import (
+    FIRST,
     BertEmbeddings,
     Dropout,
     LayerNorm,
@@ -192,6 +193,31 @@ def test_attention_bias_is_never_mistaken_for_another_axis(batch, length, heads)
     together = layer(hidden, attention_bias(mask))
     alone = [layer(hidden[i : i + 1], attention_bias(mask[i : i + 1])) for i in range(batch)]
     np.testing.assert_allclose(together, np.concatenate(alone), atol=1e-6)
+
+
+@pytest.mark.parametrize("bias", [None, BIAS, part_attention_bias(MASK)], ids=["none", "mask", "parts"])
+@pytest.mark.parametrize("positions", [FIRST, np.array([[4, 1, 1], [0, 2, 3], [3, 0, 2]], "int32")])
+def test_a_block_gives_the_same_where_it_is_asked_for_some_tokens(bias, positions):
+    block = TransformerBlock(2, 12, dropout=0.0, attention_dropout=0.0, initializer_range=0.7)
+    whole, maps = map(np.asarray, block(HIDDEN, bias, return_probabilities=True))
+    some, some_maps = block(HIDDEN, bias, return_probabilities=True, positions=positions)
+    at = np.zeros((3, 1), int) if positions is FIRST else positions
+    np.testing.assert_allclose(some, np.take_along_axis(whole, at[..., None], 1), atol=1e-5)
+    np.testing.assert_allclose(some_maps, np.take_along_axis(maps, at[:, None, :, None], 2), atol=1e-6)
+    np.testing.assert_allclose(block(HIDDEN, bias, positions=positions), some, atol=1e-5)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="TensorFlow has no such kernel")
+@pytest.mark.parametrize(
+    "asked, calls", [({}, 1), ({"return_probabilities": True}, 0), ({"training": True}, 0)]
+)
+def test_a_block_takes_the_kernel_that_writes_no_scores(monkeypatch, asked, calls):
+    from kbert.layers import attention
+
+    fused, seen = attention._fused_attention, []
+    monkeypatch.setattr(attention, "_fused_attention", lambda *tensors: seen.append(1) or fused(*tensors))
+    TransformerBlock(2, 12)(HIDDEN, BIAS, **asked)
+    assert len(seen) == calls
 
 
 def test_a_row_of_padding_stays_finite_and_uniform():

@@ -58,9 +58,9 @@ def test_split_call_gives_the_columns_of_the_whole(rank, at):
 def test_first_token_alone_sees_the_update():
     layer = randomised(SelfAttention(2, attention_dropout=0.0, lora_rank=3, lora_alpha=6.0))
     whole = numpy_of(layer(HIDDEN, BIAS))
-    np.testing.assert_allclose(layer(HIDDEN, BIAS, first_only=True), whole[:, :1], atol=1e-5)
+    np.testing.assert_allclose(layer(HIDDEN, BIAS, queries=HIDDEN[:, :1]), whole[:, :1], atol=1e-5)
     layer.qkv.lora_b.assign(np.zeros(layer.qkv.lora_b.shape))
-    without = numpy_of(layer(HIDDEN, BIAS, first_only=True))
+    without = numpy_of(layer(HIDDEN, BIAS, queries=HIDDEN[:, :1]))
     assert np.abs(without - whole[:, :1]).max() > 1e-2
 
 

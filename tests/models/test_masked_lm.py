@@ -45,6 +45,17 @@ def test_scores_are_the_heads_formula(tiny_config, inputs):
     np.testing.assert_allclose(outputs["mlm_logits"], expected, atol=2e-5)
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_what_is_not_scored_can_be_left_out(tiny_config, inputs, training):
+    model = randomised(BertMaskedLM(tiny_config.replace(dropout=0.0, attention_dropout=0.0)))
+    whole = numbers(model(inputs, training=training))
+    alone = numbers(model(inputs, training=training, scores_only=True))
+    assert set(whole) == {"mlm_logits", "sequence_output"} and set(alone) == {"mlm_logits"}
+    np.testing.assert_allclose(alone["mlm_logits"], whole["mlm_logits"], atol=1e-5)
+    del inputs["mask_positions"]
+    assert numbers(model(inputs, scores_only=True))["mlm_logits"].shape[1] == 7
+
+
 def test_without_positions_all_are_scored(tiny_config, inputs):
     model = randomised(BertMaskedLM(tiny_config))
     some = numbers(model(inputs))["mlm_logits"]

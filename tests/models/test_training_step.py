@@ -32,6 +32,29 @@ def test_pooled_only_gives_the_same_output_and_gradients(tiny_config):
         model(inputs, pooled_only=True)["sequence_output"]
 
 
+@pytest.mark.parametrize("pooler", [False, True])
+def test_positions_give_the_same_outputs_and_gradients(tiny_config, pooler):
+    config = tiny_config.replace(dropout=0.0, attention_dropout=0.0)
+    model, inputs = randomised(Bert(config, pooler=pooler)), make_inputs(config)
+    positions = np.array([[1, 3], [6, 0], [4, 4]], "int32")
+    weights = {name: RNG.normal(size=(3, 2, config.hidden_dim)).astype("float32") for name in "sp"}
+    results = []
+    for asked in (None, positions):
+        with tf.GradientTape() as tape:
+            outputs = model(inputs, training=True, positions=asked)
+            some = outputs["sequence_output"]
+            some = tf.gather(some, positions, batch_dims=1) if asked is None else some
+            loss = tf.reduce_sum(some * weights["s"])
+            if pooler:
+                loss += tf.reduce_sum(outputs["pooled_output"] * weights["p"][:, 0])
+        gradients = tape.gradient(loss, [weight.value for weight in model.weights])
+        results.append([some, *map(tf.convert_to_tensor, gradients)])
+    for weight, whole, some in zip(["output", *model.weights], *results, strict=True):
+        np.testing.assert_allclose(some, whole, rtol=1e-4, atol=1e-4, err_msg=str(weight))
+    with pytest.raises(ValueError, match="layers are returned for all positions"):
+        model(inputs, positions=positions, return_layers=True)
+
+
 def _layer_norm(x, gamma, beta):
     mean = tf.reduce_mean(x, -1, keepdims=True)
     variance = tf.reduce_mean(tf.square(x - mean), -1, keepdims=True)
