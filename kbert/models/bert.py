@@ -153,7 +153,11 @@ class Bert(AdaptableModel):
         # With positions, what the pooler takes comes after them.
         count = None if positions is None or pooled_only else ops.shape(positions)[1]
         if self.pooler is not None:
-            outputs[features.POOLED_OUTPUT] = self._pooled(hidden, inputs, asked, count)
+            tops = hidden if count is None else hidden[:, count:]
+            firsts = inputs.get(features.FIRST_POSITIONS)
+            if asked is not None and firsts is not None:
+                firsts = _all_places(firsts)
+            outputs[features.POOLED_OUTPUT] = self.pooler(tops, firsts)
         if pooled_only:
             return outputs
         outputs[features.SEQUENCE_OUTPUT] = hidden if count is None else hidden[:, :count]
@@ -170,16 +174,6 @@ class Bert(AdaptableModel):
             return positions
         firsts = ops.zeros((batch, 1), "int32") if firsts is None else ops.cast(firsts, "int32")
         return ops.concatenate([ops.cast(positions, "int32"), firsts], axis=1)
-
-    def _pooled(self, hidden, inputs, asked, count):
-        firsts = inputs.get(features.FIRST_POSITIONS)
-        if asked is None:
-            return self.pooler(hidden, firsts)
-        hidden = hidden if count is None else hidden[:, count:]
-        if firsts is None:
-            return self.pooler(hidden)
-        places = ops.arange(ops.shape(firsts)[1], dtype="int32")  # Nothing else is left.
-        return self.pooler(hidden, ops.broadcast_to(places, ops.shape(firsts)))
 
     def get_config(self):
         return {
@@ -204,6 +198,12 @@ def _check_packing(inputs) -> None:
             f"rows of several texts need all of {', '.join(_PACKED_INPUTS)}; the inputs lack "
             f"{', '.join(missing)}; make such rows with kbert.data.pack_rows"
         )
+
+
+def _all_places(first_positions):
+    """Where the first tokens stand once they are all that is left of a row, int32 (B, K)."""
+    places = ops.arange(ops.shape(first_positions)[1], dtype="int32")
+    return ops.broadcast_to(places, ops.shape(first_positions))
 
 
 def _attention_bias(inputs):
