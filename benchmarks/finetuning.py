@@ -134,7 +134,8 @@ class _Recorded:
         """The tags of the highest scores, as a tagger without CRF decodes them."""
         import tensorflow as tf
 
-        return tf.argmax(outputs["logits"], -1, output_type=tf.int32) * outputs["word_mask"]
+        words = tf.cast(outputs["word_mask"], tf.int32)  # All that the peer gives is float32.
+        return tf.argmax(outputs["logits"], -1, output_type=tf.int32) * words
 
 
 def score_transformers(benchmark, seed, work):

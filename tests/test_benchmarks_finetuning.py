@@ -100,6 +100,14 @@ def test_what_is_there_is_not_run_again(finetuning, tmp_path):
     assert rows == {"rte": {"kbert": {"1": {"score": 0.5}, "2": {"score": 0.7}}}}
 
 
+def test_the_tags_of_the_peer_are_those_of_the_highest_scores(finetuning):
+    """Of outputs as the peer leaves them, all of them float32."""
+    logits = np.eye(3, dtype="float32")[[[2, 0, 1], [1, 2, 2]]]
+    outputs = {"logits": logits, "word_mask": np.array([[1, 1, 0], [1, 1, 1]], "float32")}
+    recorded = finetuning._Recorded(outputs)
+    assert recorded.decode(recorded({})).numpy().tolist() == [[2, 0, 0], [1, 2, 2]]
+
+
 def test_the_line_of_a_set(finetuning):
     row = lambda score, seconds: {"score": score, "seconds": seconds}  # noqa: E731
     found = {
