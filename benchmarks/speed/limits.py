@@ -32,7 +32,8 @@ def training_flop(config, lengths: Sequence[int], mask_rate: float) -> float:
     """Floating-point operations of the matrix products of training, for a real token.
 
     3 (2 N + 4 L d s + 2 m d (V + d)), with N = L (4 d² + 2 d f) weights of the blocks, s the mean length
-    that a token meets, E[len²] / E[len], and m the share of the tokens that are guessed.
+    that a token meets, E[len²] / E[len], and m the share of the tokens that are guessed. It is the work
+    of the whole model, the same for all candidates: what one of them need not compute counts as done.
 
     Args:
         config: `BertConfig`.

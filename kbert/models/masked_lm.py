@@ -121,6 +121,7 @@ class MaskedLMObjective:
 
     losses = ("loss",)
     metrics = ("accuracy",)
+    #: For the training loop: the other outputs have no part in the loss.
     call_options = {"scores_only": True}
 
     def __call__(self, outputs: dict, targets: dict) -> dict:

@@ -87,6 +87,7 @@ class PretrainingObjective:
         google-research/bert, run_pretraining.py, `model_fn_builder`.
     """
 
+    #: For the training loop: the other outputs have no part in the losses.
     call_options = {"scores_only": True}
 
     def __init__(self, next_sentence: bool = True):
