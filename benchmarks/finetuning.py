@@ -122,6 +122,8 @@ def run_transformers(benchmark, seed, work):
 class _Recorded:
     """Stands for a model: gives the outputs that the peer gave for the batch."""
 
+    crf = None
+
     def __init__(self, outputs):
         self.outputs = outputs
 

@@ -90,7 +90,7 @@ def fine_tune(
     recipe_parts.prepare_model(recipe, model)
     if recipe.lora_rank is not None:
         exact.enable_lora(recipe.lora_rank)  # So that both have the same weights.
-    measure = _Measure(task, model, exact, dev_rows) if dev_rows else None
+    measure = _Measure(task, model, exact, dev_rows, parts) if dev_rows else None
     run = _Training(task, model, train, settings, recipe, Path(model_dir), parts)
     history = run(measure)
     weights = model.get_weights()
@@ -106,11 +106,11 @@ def fine_tune(
 class _Measure:
     """The scores on dev rows, in float32, as the model will be loaded and served."""
 
-    def __init__(self, task: Task, model: HeadModel, exact: HeadModel, rows: Sequence):
+    def __init__(self, task: Task, model: HeadModel, exact: HeadModel, rows: Sequence, parts: int):
         self.task, self.model, self.exact, self.rows = task, model, exact, rows
         task.check_best_score(rows)
         self.encoded = task.encode(rows)
-        self.predictor = Predictor(task, exact)
+        self.predictor = Predictor(task, exact, workers=parts)
         self._outputs: dict[str, list] = {}
 
     def __call__(self, averages_of: training.AdamW | None) -> dict[str, float]:

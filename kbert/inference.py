@@ -1,7 +1,9 @@
 """From Python: a model folder answers."""
 
+import collections
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -21,6 +23,8 @@ class Predictor:
         task: Says which outputs matter.
         model: Of that task.
         batch_size: Rows at a time; rows of like length go together.
+        workers: Batches at a time: of `kbert.training.share_cores`, where that was called, for then one batch
+            keeps to one core.
 
     Call arguments:
         encoded: Of the task's `encode`.
@@ -30,22 +34,34 @@ class Predictor:
         as in the row's batch: what lies behind the row's own end is padding.
     """
 
-    def __init__(self, task: Task, model: keras.Model, batch_size: int = 32):
-        self.batch_size = batch_size
-        # Traced once, however often the weights change.
-        self._step = tf.function(
-            lambda inputs: task.predictions(model, inputs), reduce_retracing=True, autograph=False
-        )
+    def __init__(self, task: Task, model: keras.Model, batch_size: int = 32, workers: int = 1):
+        self.batch_size, self.workers = batch_size, workers
+        # Traced once, for batches of any size and length, however often the weights change.
+        self._step = tf.function(lambda inputs: task.predictions(model, inputs), autograph=False)
 
     def __call__(self, encoded: EncodedRows) -> dict[str, list[np.ndarray]]:
         """The outputs; see the class."""
+        batches = evaluation_batches(encoded, self.batch_size)
+        step = self._step.get_concrete_function(batches.element_spec[1])
         found: dict[str, list] = {}
-        for rows, inputs, _ in evaluation_batches(encoded, self.batch_size):
-            for name, values in self._step(inputs).items():
+        for rows, outputs in _ahead(lambda batch: (batch[0], step(batch[1])), batches, self.workers):
+            for name, values in outputs.items():
                 of_rows = found.setdefault(name, [None] * len(encoded))
                 for row, value in zip(rows.numpy(), values.numpy(), strict=True):
                     of_rows[row] = value
         return found
+
+
+def _ahead(function: Callable, items: Iterable, workers: int) -> Iterator:
+    """`function` of each item, in their order, computed by threads: at most `workers` before their turn."""
+    with ThreadPoolExecutor(workers) as pool:
+        begun: collections.deque = collections.deque()
+        for item in items:
+            begun.append(pool.submit(function, item))
+            if len(begun) > workers:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
 
 
 def read_task(model_dir: str | os.PathLike) -> Task:

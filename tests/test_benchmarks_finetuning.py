@@ -3,6 +3,7 @@
 import functools
 import importlib
 import json
+import math
 import os
 import pickle
 import subprocess
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from absl import flags
 
+from kbert.tasks import task_class
 from tests.test_benchmarks_run import ROOT, folders, write_encoder  # noqa: F401 (a fixture)
 
 
@@ -104,8 +106,9 @@ def test_the_tags_of_the_peer_are_those_of_the_highest_scores(finetuning):
     """Of outputs as the peer leaves them, all of them float32."""
     logits = np.eye(3, dtype="float32")[[[2, 0, 1], [1, 2, 2]]]
     outputs = {"logits": logits, "word_mask": np.array([[1, 1, 0], [1, 1, 1]], "float32")}
-    recorded = finetuning._Recorded(outputs)
-    assert recorded.decode(recorded({})).numpy().tolist() == [[2, 0, 0], [1, 2, 2]]
+    found = task_class("tagging").predictions(None, finetuning._Recorded(outputs), {})
+    assert found["tag_ids"].numpy().tolist() == [[2, 0, 0], [1, 2, 2]]
+    np.testing.assert_allclose(found["score"][1], np.full(3, math.e / (math.e + 2)), rtol=1e-6)
 
 
 def test_the_line_of_a_set(finetuning):

@@ -1,11 +1,13 @@
 """A model folder answers texts from Python, in the order they came."""
 
+import threading
+
 import numpy as np
 import pytest
 
 import kbert
 from kbert.checkpoints import save_folder
-from kbert.inference import Predictor
+from kbert.inference import Predictor, _ahead
 from kbert.models import BertClassifier
 
 
@@ -52,13 +54,28 @@ def test_logits_are_those_of_the_loaded_model(model_dir):
     assert list(classify("good film")["probabilities"].values()) == pytest.approx(probabilities, abs=1e-6)
 
 
-def test_batch_size_changes_nothing(model_dir):
+def test_batch_size_and_workers_change_nothing(model_dir):
     classify = kbert.pipeline(model_dir())
     encoded = classify.task.encode(classify.task.rows_of(TEXTS), labelled=False)
-    one, many = (
-        np.stack(Predictor(classify.task, classify.model, size)(encoded)["logits"]) for size in (1, 6)
+    one, many, together = (
+        np.stack(Predictor(classify.task, classify.model, *sizes)(encoded)["logits"])
+        for sizes in ((1,), (6,), (1, 3))
     )
     np.testing.assert_allclose(one, many, atol=1e-5)
+    np.testing.assert_array_equal(one, together)
+
+
+def test_batches_go_at_once_and_come_in_their_order():
+    """The first waits for the third to begin, so it would never end if fewer than three went at a time."""
+    third = threading.Event()
+
+    def square(number):
+        if number == 3:
+            third.set()
+        assert third.wait(60)
+        return number**2
+
+    assert list(_ahead(square, range(1, 8), workers=3)) == [1, 4, 9, 16, 25, 36, 49]
 
 
 def test_pairs_where_they_belong(model_dir):
