@@ -4,6 +4,7 @@ import collections
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import cast
 
 import keras
 import numpy as np
@@ -42,7 +43,8 @@ class Predictor:
     def __call__(self, encoded: EncodedRows) -> dict[str, list[np.ndarray]]:
         """The outputs; see the class."""
         batches = evaluation_batches(encoded, self.batch_size)
-        step = self._step.get_concrete_function(batches.element_spec[1])
+        _, inputs_spec, _ = cast(tuple, batches.element_spec)
+        step = self._step.get_concrete_function(inputs_spec)
         found: dict[str, list] = {}
         for rows, outputs in _ahead(lambda batch: (batch[0], step(batch[1])), batches, self.workers):
             for name, values in outputs.items():
