@@ -56,6 +56,9 @@ class Predictor:
 
 def _ahead(function: Callable, items: Iterable, workers: int) -> Iterator:
     """`function` of each item, in their order, computed by threads: at most `workers` before their turn."""
+    if workers == 1:  # Here, in the scope of the caller's strategy, which threads of a pool do not have.
+        yield from map(function, items)
+        return
     with ThreadPoolExecutor(workers) as pool:
         begun: collections.deque = collections.deque()
         for item in items:

@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import kbert
 from kbert.checkpoints import save_folder
@@ -76,6 +77,12 @@ def test_batches_go_at_once_and_come_in_their_order():
         return number**2
 
     assert list(_ahead(square, range(1, 8), workers=3)) == [1, 4, 9, 16, 25, 36, 49]
+
+
+def test_one_worker_stays_in_the_scope_of_the_strategy():
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    with strategy.scope():
+        assert list(_ahead(lambda _: tf.distribute.get_strategy() is strategy, range(3), 1)) == [True] * 3
 
 
 def test_pairs_where_they_belong(model_dir):
