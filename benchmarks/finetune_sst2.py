@@ -43,7 +43,9 @@ def write_batches(path):
     examples = Classification.read(FLAGS.train, Columns())
     tokenizer = WordPieceTokenizer(find_vocab(FLAGS.init), lowercase=True)
     encoded = Classification.learn(examples, tokenizer, max_length=128).encode(examples)
-    batches = data.training_batches(encoded, BATCH, 1, seed=42).take(FLAGS.warmup + FLAGS.steps)
+    batches = data.training_batches(encoded, BATCH, 1, seed=42, by_length=True).take(
+        FLAGS.warmup + FLAGS.steps
+    )
     rows = [
         {**{k: v.tolist() for k, v in inputs.items()}, "label": targets["label"].tolist()}
         for inputs, targets in batches.as_numpy_iterator()

@@ -2,8 +2,8 @@
 
 What a user waits for: starting Python, reading and tokenizing 67,349 rows, one epoch, the accuracy on dev.
 Both have batch 32, AdamW at 5e-5 with 10 % linear warm-up and linear decay, clipping at 1, dropout 0.1 and
-batches of like length, padded to their longest row. kbert computes as its default says (bfloat16 where the
-processor has it), transformers in float32 as its users run it on a CPU.
+batches padded to their longest row, the peer's of like length. kbert computes as its default says
+(bfloat16 where the processor has it), transformers in float32 as its users run it on a CPU.
 
   python benchmarks/finetune_sst2_whole.py --init=FOLDER --train=../shared/data/sst2/train.tsv \
       --dev=../shared/data/sst2/dev.tsv --peer_python=PYTHON_WITH_TORCH

@@ -1,9 +1,8 @@
 """Fine-tuning on the benchmarks that people compare by: kbert beside transformers on torch.
 
 Both start from the same encoder, with the same rows, optimizer, schedule, clipping, dropout and batch
-size, and their outputs are decoded and scored by the same code. kbert puts rows of like length into a
-batch; the peer's batches are drawn at random, as transformers' Trainer draws them, and padded to the longest
-of each; --same_batches gives it kbert's, so that nothing but the arithmetic differs. kbert computes as its
+size, and their outputs are decoded and scored by the same code. Both get the same batches, drawn at random,
+as transformers' Trainer draws them, and padded to the longest row of each. kbert computes as its
 default says (bfloat16 where that is fast); transformers in float32, and with the first seed in bfloat16 by
 autocast, or with --nopeer_float32 in bfloat16 alone, with all seeds.
 Seconds are those of training and of answering the dev rows, for kbert after each epoch, without start-up,
@@ -41,7 +40,6 @@ flags.DEFINE_list("sets", "rte,mrpc,stsb,cola,trec", "Data sets.")
 flags.DEFINE_list("seeds", "1,2,3", "Seeds of the runs.")
 flags.DEFINE_integer("limit", None, "Training rows at most, for a trial.", lower_bound=1)
 flags.DEFINE_string("peer_python", sys.executable, "Interpreter that has torch and transformers.")
-flags.DEFINE_bool("same_batches", False, "Gives the peer kbert's batches.")
 flags.DEFINE_bool("autocast", True, "Runs the peer in bfloat16 too, with the first seed.")
 flags.DEFINE_bool("peer_float32", True, "Runs the peer in float32; without, in bfloat16 with all seeds.")
 flags.DEFINE_bool("peer_bfloat16", False, "Autocast in the peer (used by the script itself).")
@@ -96,9 +94,7 @@ def write_batches(benchmark, seed, work):
 
     task, _, train, dev = _task(benchmark)
     encoded, encoded_dev = task.encode(train), task.encode(dev)
-    training = data.training_batches(
-        encoded, SETTINGS.batch_size, benchmark.epochs, seed, by_length=FLAGS.same_batches
-    )
+    training = data.training_batches(encoded, SETTINGS.batch_size, benchmark.epochs, seed)
     batches = list(training.as_numpy_iterator())
     answered = [
         inputs
@@ -172,7 +168,7 @@ def run_role(role, name, seed, work, *more):
     command = [
         python, str(SCRIPT), f"--role={role}", f"--sets={name}", f"--seeds={seed}", f"--work={work}",
         f"--init={FLAGS.init}", f"--data={FLAGS.data}", f"--output={FLAGS.output}",
-        f"--same_batches={FLAGS.same_batches}", *more,
+        *more,
     ]  # fmt: skip
     if FLAGS.limit:
         command.append(f"--limit={FLAGS.limit}")

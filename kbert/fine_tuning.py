@@ -81,7 +81,8 @@ def fine_tune(
     keras.utils.set_random_seed(settings.seed)
     task = type(task)(task.spec, task.tokenizer)
     policy = training.dtype_policy(settings.precision)
-    model = task.blank_model(start.config, dtype=policy)
+    # Rows come in random order, and more than half of a batch may be padding.
+    model = task.blank_model(start.config, dtype=policy, unpad=not training.is_tpu())
     model.build()
     exact = task.blank_model(start.config, dtype="float32")
     exact.build()

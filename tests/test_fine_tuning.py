@@ -42,10 +42,10 @@ def run(tiny_config, tiny_vocab, tmp_path):
 
 
 def test_it_learns_and_answers(run):
-    done = run(epochs=12)
+    done = run(epochs=20)
     assert done.scores["accuracy"] == 1.0 == done.score
     assert [answer["label"] for answer in done.answers[:2]] == ["good", "bad"]
-    assert len(done.history) == 12 and done.history[-1]["loss"] < done.history[0]["loss"]
+    assert len(done.history) == 20 and done.history[-1]["loss"] < done.history[0]["loss"]
 
 
 @pytest.mark.slow

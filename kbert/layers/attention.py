@@ -32,9 +32,11 @@ class SelfAttention(keras.layers.Layer):
             `kbert.layers.attention_bias` and `part_attention_bias`.
         return_probabilities: Python bool; also return the attention weights, before dropout.
         queries: float (B, Q, H), what looks, where that is not all of `inputs`: the vectors of some tokens.
+        padding: `Unpadding`, where `inputs` are all tokens in one row, (1, T, H); only they look then.
 
     Returns:
-        float (B, Q, H) in the compute dtype, Q = S without `queries`; with `return_probabilities` a pair with
+        float (B, Q, H) in the compute dtype, Q = S without `queries`, or (1, T, H) with `padding` and
+        without `queries`; with `return_probabilities` a pair with
         float32 (B, N, Q, S), indexed [batch, head, from, to].
 
     Raises:
@@ -105,9 +107,17 @@ class SelfAttention(keras.layers.Layer):
             projection.merge_lora()
         self.lora_rank = self.lora_alpha = None
 
-    def call(self, inputs, attention_bias=None, training=None, return_probabilities=False, queries=None):
+    def call(
+        self,
+        inputs,
+        attention_bias=None,
+        training=None,
+        return_probabilities=False,
+        queries=None,
+        padding=None,
+    ):
         hidden_dim = inputs.shape[-1]
-        query, key, value = self._project(inputs, queries)
+        query, key, value = self._project(inputs, queries, padding)
         if self._is_fused(training, return_probabilities):
             context = _fused_attention(query, key, value, attention_bias)
             return self.output_dense(ops.reshape(context, (-1, ops.shape(context)[1], hidden_dim)))
@@ -123,7 +133,10 @@ class SelfAttention(keras.layers.Layer):
         weights = ops.cast(self.dropout_layer(probabilities, training=training), self.compute_dtype)
 
         context = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))  # (B, Q, N, D)
-        outputs = self.output_dense(ops.reshape(context, (-1, ops.shape(context)[1], hidden_dim)))
+        context = ops.reshape(context, (-1, ops.shape(context)[1], hidden_dim))
+        if padding is not None and queries is None:
+            context = padding.remove(context)
+        outputs = self.output_dense(context)
         return (outputs, probabilities) if return_probabilities else outputs
 
     def _is_fused(self, training, return_probabilities):
@@ -136,12 +149,13 @@ class SelfAttention(keras.layers.Layer):
             and self.compute_dtype != "float16"
         )
 
-    def _project(self, inputs, queries):
+    def _project(self, inputs, queries, padding):
         """Queries (B, N, Q, D), keys and values (B, N, S, D)."""
+        in_rows = (lambda tokens: tokens) if padding is None else padding.restore
         if queries is None:
-            return ops.unstack(self._in_heads(self.qkv(inputs), 3), num=3)
+            return ops.unstack(self._in_heads(in_rows(self.qkv(inputs)), 3), num=3)
         query, both = self.qkv.call_split(queries, inputs, inputs.shape[-1])
-        key, value = ops.unstack(self._in_heads(both, 2), num=2)
+        key, value = ops.unstack(self._in_heads(in_rows(both), 2), num=2)
         return self._in_heads(query, 1)[0], key, value
 
     def _in_heads(self, projected, count):

@@ -113,15 +113,23 @@ class BertEmbeddings(keras.layers.Layer):
         hidden = ops.add(ops.add(tokens, positions), segments)
         return self.dropout_layer(self.layer_norm(hidden, training=training), training=training)
 
-    def _positions(self, length):
-        """The vectors of the first positions, float32 (length, hidden_dim)."""
-        trained = self.position_embeddings
+    def check_length(self, length) -> None:
+        """Raises a ValueError if rows of this length have more tokens than there are positions.
+
+        Args:
+            length: An int, or a tensor, of which nothing is known yet.
+        """
         if isinstance(length, int) and length > (self.extended_length or self.max_length):
             raise ValueError(
                 f"a sequence of {length} tokens came, but the position table has max_length="
                 f"{self.max_length} rows, and extended_length={self.extended_length}; truncate the text, set "
                 f"extended_length (up to {self.max_length**2}), or load a checkpoint with more positions"
             )
+
+    def _positions(self, length):
+        """The vectors of the first positions, float32 (length, hidden_dim)."""
+        trained = self.position_embeddings
+        self.check_length(length)
         if self.extended_length is None or (isinstance(length, int) and length <= self.max_length):
             return trained[:length]
         # Su's a·u_i + (1 - a)·u_j with u = (p - a·p_0) / (1 - a), multiplied out.

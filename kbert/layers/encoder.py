@@ -32,14 +32,16 @@ class TransformerBlock(keras.layers.Layer):
         int8: Whether the four projections are `Int8Dense`, for inference alone.
 
     Call arguments:
-        inputs: float (B, S, H).
+        inputs: float (B, S, H), or (1, T, H) with `padding`.
         attention_bias: As for `SelfAttention`, or None.
         return_probabilities: Python bool; also return the attention weights, float32 (B, N, Q, S).
         positions: int32 (B, Q), or `kbert.layers.FIRST`: the tokens whose outputs are computed, the same
             numbers for less work; None: all, Q = S.
+        padding: As for `SelfAttention`: that of the rows whose tokens came in one.
 
     Returns:
-        float32 (B, Q, H), also under mixed precision, or a pair with the attention weights.
+        float32 (B, Q, H), or (1, T, H) with `padding` and without `positions`, also under mixed precision; or
+        a pair with the attention weights.
 
     Reference:
         Vaswani et al., 2017, section 3.1; google-research/bert, modeling.py, `transformer_model`.
@@ -98,27 +100,39 @@ class TransformerBlock(keras.layers.Layer):
             return Int8Dense(units, activation, chained, dtype="float32", name=name)
         return TokenDense(units, self.initializer_range, activation, dtype=self.dtype_policy, name=name)
 
-    def call(self, inputs, attention_bias=None, training=None, return_probabilities=False, positions=None):
+    def call(
+        self,
+        inputs,
+        attention_bias=None,
+        training=None,
+        return_probabilities=False,
+        positions=None,
+        padding=None,
+    ):
         def forward(*tensors):
             return self._forward(
                 *tensors,
                 training=training,
                 return_probabilities=return_probabilities,
                 positions=positions,
+                padding=padding,
             )
 
         if self.remat and training:
             forward = recompute(forward, [(self.attention.dropout_layer, 1), (self.dropout_layer, 2)])
         return forward(inputs) if attention_bias is None else forward(inputs, attention_bias)
 
-    def _forward(self, inputs, attention_bias=None, *, training, return_probabilities, positions):
-        queries = None if positions is None else vectors_at(inputs, positions)
+    def _forward(self, inputs, attention_bias=None, *, training, return_probabilities, positions, padding):
+        queries = None
+        if positions is not None:
+            queries = vectors_at(inputs if padding is None else padding.restore_all(inputs), positions)
         attended = self.attention(
             inputs,
             bias_at(attention_bias, positions),
             training=training,
             return_probabilities=return_probabilities,
             queries=queries,
+            padding=padding,
         )
         attended, *probabilities = attended if return_probabilities else (attended,)
         inputs = inputs if queries is None else queries

@@ -45,6 +45,22 @@ def best_class(logits):
     return tf.argmax(logits, axis=-1, output_type=tf.int32)
 
 
+def unpadding(padding_mask):
+    """How to leave padding out of what needs no rows; None where shapes must be known beforehand.
+
+    Args:
+        padding_mask: bool, integer or float (B, S); non-zero = real token.
+
+    Returns:
+        `kbert.layers.unpadding.Unpadding`, or None on a backend other than TensorFlow.
+    """
+    if not _has_tensorflow():
+        return None
+    from kbert.layers.unpadding import Unpadding
+
+    return Unpadding(padding_mask)
+
+
 def random_words(count, seed):
     """Numbers of 32 random bits.
 

@@ -13,6 +13,7 @@ from kbert.layers import (
     attention_bias,
     part_attention_bias,
 )
+from kbert.layers.faster_ops import unpadding
 from kbert.models.lora import AdaptableModel
 from kbert.models.text_model import as_features
 
@@ -29,6 +30,9 @@ class Bert(AdaptableModel):
         pooler: Whether to compute `pooled_output`; heads on single tokens do without.
         remat: Whether training computes what is inside the blocks again for the backward pass, rather than
             keep it: the same numbers, less memory, more time. No matter of the weights, so not in `config`.
+        unpad: Whether padding is left out of all work but that of attention: the same numbers for real
+            tokens, 0 for padding, in time that goes with the tokens and hardly with how rows are padded. On
+            TensorFlow alone, and not where XLA compiles (`jit_compile=True`, TPU): it must know all shapes.
         name: Name of the model, the first part of every weight's path.
 
     Call arguments:
@@ -71,6 +75,7 @@ class Bert(AdaptableModel):
         config: BertConfig,
         pooler: bool = True,
         remat: bool = False,
+        unpad: bool = False,
         int8: bool = False,
         name: str = "bert",
         **kwargs,
@@ -78,6 +83,9 @@ class Bert(AdaptableModel):
         super().__init__(name=name, **kwargs)
         self.config = config
         self.remat = remat
+        self.unpad = unpad
+        if unpad and keras.backend.backend() == "tensorflow":
+            self.supports_jit = False  # So that `jit_compile="auto"` leaves XLA out.
         self.int8 = int8
         policy = {"dtype": self.dtype_policy}
         self.embeddings = BertEmbeddings(
@@ -129,14 +137,10 @@ class Bert(AdaptableModel):
             raise ValueError("positions and return_layers=True; layers are returned for all positions")
         inputs = as_features(inputs)
         _check_packing(inputs)
-        hidden = self.embeddings(
-            inputs[features.TOKEN_IDS],
-            inputs.get(features.SEGMENT_IDS),
-            inputs.get(features.POSITION_IDS),
-            training=training,
-        )
-        asked = self._asked(inputs, pooled_only, positions, ops.shape(hidden)[0])
-        bias = _attention_bias(inputs)
+        asked = self._asked(inputs, pooled_only, positions)
+        padding = self._unpadding(inputs, return_layers and not pooled_only)
+        hidden = self._embedded(inputs, padding, training)
+        bias = _attention_bias(inputs) if padding is None else attention_bias(padding.mask)
         layer_outputs, maps = [hidden], []
         for block in self.blocks:
             results = block(
@@ -145,10 +149,13 @@ class Bert(AdaptableModel):
                 training=training,
                 return_probabilities=return_layers,
                 positions=asked if block is self.blocks[-1] else None,
+                padding=padding,
             )
             hidden, *probabilities = results if return_layers else (results,)
             layer_outputs.append(hidden)
             maps += probabilities
+        if padding is not None and asked is None:
+            hidden = padding.restore_all(hidden)
         outputs = {}
         # With positions, what the pooler takes comes after them.
         count = None if positions is None or pooled_only else ops.shape(positions)[1]
@@ -165,13 +172,42 @@ class Bert(AdaptableModel):
             outputs |= {"layer_outputs": layer_outputs, "attention_probabilities": maps}
         return outputs
 
-    def _asked(self, inputs, pooled_only, positions, batch):
+    def row_costs(self, inputs):
+        """What to go by to share out rows evenly, as `kbert.training` does.
+
+        Returns:
+            int32 (B,), the tokens of each row of `inputs` (or of what stands together, such as a question's
+            choices), where the work goes with them; None where all rows of a batch cost the same.
+        """
+        if not self.unpad or features.PADDING_MASK not in inputs:
+            return None
+        real = ops.cast(ops.cast(inputs[features.PADDING_MASK], "bool"), "int32")
+        return ops.sum(real, axis=tuple(range(1, len(real.shape))))
+
+    def _unpadding(self, inputs, return_layers):
+        """How padding is left out; None where it is not, as where all layers are asked for in rows."""
+        is_left_in = not self.unpad or return_layers or features.PART_IDS in inputs
+        if is_left_in or features.PADDING_MASK not in inputs:
+            return None
+        return unpadding(inputs[features.PADDING_MASK])
+
+    def _embedded(self, inputs, padding, training):
+        names = (features.TOKEN_IDS, features.SEGMENT_IDS, features.POSITION_IDS)
+        ids = [inputs.get(name) for name in names]
+        if padding is not None:
+            self.embeddings.check_length(ops.shape(ids[0])[1])
+            ids = [None if values is None else padding.remove(values) for values in ids[:2]]
+            ids.append(padding.columns())
+        return self.embeddings(*ids, training=training)
+
+    def _asked(self, inputs, pooled_only, positions):
         """Which tokens the last block works for: those of `positions`, then those that the pooler takes."""
         firsts = inputs.get(features.FIRST_POSITIONS)
         if pooled_only:
             return FIRST if firsts is None else firsts
         if positions is None or self.pooler is None:
             return positions
+        batch = ops.shape(inputs[features.TOKEN_IDS])[0]
         firsts = ops.zeros((batch, 1), "int32") if firsts is None else ops.cast(firsts, "int32")
         return ops.concatenate([ops.cast(positions, "int32"), firsts], axis=1)
 
@@ -180,6 +216,7 @@ class Bert(AdaptableModel):
             "config": self.config.to_dict(),
             "pooler": self.pooler is not None,
             "remat": self.remat,
+            "unpad": self.unpad,
             "int8": self.int8,
             "name": self.name,
             "dtype": self.dtype_policy.name,

@@ -7,6 +7,7 @@ import keras
 from kbert.config import BertConfig
 from kbert.models.bert import Bert
 from kbert.models.lora import AdaptableModel
+from kbert.models.text_model import as_features
 
 
 @keras.saving.register_keras_serializable(package="kbert")
@@ -21,6 +22,7 @@ class HeadModel(AdaptableModel):
         pooler: Whether the heads read `pooled_output`; an encoder without pooler has no weights for it.
         name: Name of the model, the first part of every weight's path.
         remat: As for `Bert`; models with heads take it as a keyword argument too.
+        unpad: Likewise.
         int8: Likewise.
     """
 
@@ -31,12 +33,13 @@ class HeadModel(AdaptableModel):
         pooler: bool,
         name: str,
         remat: bool = False,
+        unpad: bool = False,
         int8: bool = False,
         **kwargs,
     ):
         super().__init__(name=name, **kwargs)
         self.config = config
-        self.bert = Bert(config, pooler=pooler, remat=remat, int8=int8, dtype=self.dtype_policy)
+        self.bert = Bert(config, pooler=pooler, remat=remat, unpad=unpad, int8=int8, dtype=self.dtype_policy)
 
     def build(self, inputs_shape=None):
         """Creates all weights; their shapes depend on the constructor's arguments alone."""
@@ -49,6 +52,10 @@ class HeadModel(AdaptableModel):
     def build_heads(self) -> None:
         """Builds the layers above the encoder; none by default."""
 
+    def row_costs(self, inputs):
+        """As of `Bert`."""
+        return self.bert.row_costs(as_features(inputs))
+
     def head_config(self) -> dict[str, Any]:
         """The constructor's arguments besides those of this class and `dtype`, by name; plain JSON values."""
         return {}
@@ -58,6 +65,7 @@ class HeadModel(AdaptableModel):
             "config": self.config.to_dict(),
             **self.head_config(),
             "remat": self.bert.remat,
+            "unpad": self.bert.unpad,
             "int8": self.bert.int8,
             "name": self.name,
             "dtype": self.dtype_policy.name,

@@ -29,5 +29,6 @@ from kbert.training.schedules import PolynomialWarmup as PolynomialWarmup
 from kbert.training.schedules import WarmupStableDecay as WarmupStableDecay
 from kbert.training.schedules import schedule_for as schedule_for
 from kbert.training.strategies import is_chief as is_chief
+from kbert.training.strategies import is_tpu as is_tpu
 from kbert.training.strategies import strategy_for as strategy_for
 from kbert.training.threads import share_cores as share_cores

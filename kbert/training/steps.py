@@ -29,7 +29,8 @@ class TrainSteps:
     To be made and called in the scope of the strategy.
 
     Args:
-        model: Built; called as `model(inputs, training=True)`.
+        model: Built; called as `model(inputs, training=True)`. One whose rows do not all cost the same has a
+            method `row_costs(inputs)`, which gives int32 (B,) to go by where a batch is cut in parts.
         optimizer: `apply` is called in each replica, with that replica's share of the gradient.
         objective: Turns outputs and targets into terms.
         counts: Name -> function of the inputs that gives a number to add up, such as that of the tokens.
@@ -205,7 +206,7 @@ class TrainSteps:
             terms = added(
                 [
                     self.objective(self._outputs(inputs, training=True), targets)
-                    for inputs, targets in cut(batch, self.parts)
+                    for inputs, targets in cut(batch, self.parts, self._row_costs(batch[0]))
                 ]
             )
             if weights is None:
@@ -218,6 +219,10 @@ class TrainSteps:
         gradients = [next(found) if first <= self._stage else None for first in self._first_steps]
         counted = [(tf.cast(count(batch[0]), tf.float32), tf.ones([])) for count in self.counts.values()]
         return gradients, tf.stack([tf.stack(term) for term in [*map(terms.get, self.names), *counted]])
+
+    def _row_costs(self, inputs):
+        row_costs = getattr(self.model, "row_costs", None)
+        return row_costs and row_costs(inputs)
 
     def _outputs(self, inputs, training: bool):
         options = getattr(self.objective, "call_options", {})

@@ -66,6 +66,11 @@ def is_chief(strategy: tf.distribute.Strategy | None = None) -> bool:
     return resolver.task_type in ("chief", "master")
 
 
+def is_tpu() -> bool:
+    """Whether the strategy in whose scope this is called is for TPUs, whose compiler must know all shapes."""
+    return isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy)
+
+
 def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
     """Whether several processes train together."""
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)

@@ -117,7 +117,7 @@ def test_rows_of_like_length_go_together(tokenizer):
     """Half of the padding of a random order is gone, at least."""
     encoded = encode(tokenizer, 800)
     padded = real = 0
-    for inputs, _ in training_batches(encoded, 8, 1, 0):
+    for inputs, _ in training_batches(encoded, 8, 1, 0, by_length=True):
         padded += int(tf.size(inputs["padding_mask"]))
         real += int(tf.reduce_sum(inputs["padding_mask"]))
     assert real == encoded.lengths.sum() and padded < 1.5 * real

@@ -1,0 +1,81 @@
+"""`Unpadding`: rows without their padding, all tokens of a batch behind each other, and the way back."""
+
+import tensorflow as tf
+
+
+class Unpadding:
+    """Where the tokens of padded rows are.
+
+    What works on each token alone (projections, activation, normalization, dropout) need not work on padding.
+    So the tokens of all rows are put into one row, and only attention, which looks at rows, has them back in
+    rows for that time, in rows no longer than the longest is. A batch of random order is more than half
+    padding.
+
+    How many tokens there are is known when the batch comes, so this is TensorFlow's, and not for XLA.
+
+    Args:
+        padding_mask: bool, integer or float (B, S); non-zero = real token. T of them are, and none is at L or
+            behind it.
+
+    Attributes:
+        mask: bool (B, L), what is left of the mask.
+
+    Reference:
+        Zeng et al., 2022, "Boosting Distributed Training Performance of the Unpadded BERT Model", section 3.
+        Theirs begins and ends at the encoder too.
+    """
+
+    def __init__(self, padding_mask):
+        real = tf.cast(padding_mask, tf.bool)
+        self._rows, self._whole_length = (
+            tf.shape(real)[axis] if size is None else size for axis, size in enumerate(real.shape)
+        )
+        used = tf.where(tf.reduce_any(real, axis=0))
+        self._length = tf.cast(tf.reduce_max(tf.pad(used, [[1, 0], [0, 0]])), tf.int32) + 1
+        self.mask = real[:, : self._length]
+        real = tf.reshape(self.mask, [-1])
+        self._places = tf.cast(tf.where(real)[:, 0], tf.int32)
+        # Padding comes from behind the last token, where there is a 0.
+        self._sources = tf.where(real, tf.cumsum(tf.cast(real, tf.int32)) - 1, tf.size(self._places))
+
+    def columns(self):
+        """The place of each token in its own row, int32 (1, T)."""
+        return tf.expand_dims(self._places % self._length, 0)
+
+    def remove(self, values):
+        """The tokens' values alone, (1, T) or (1, T, W), of those in rows, (B, L or S) or (B, L or S, W)."""
+        width = values.shape[2:]
+        tokens = self._tokens_of(tf.reshape(values[:, : self._length], [-1, *width]))
+        return tf.reshape(tokens, [1, -1, *width])
+
+    def restore(self, values):
+        """Each token's values, (1, T, W), in rows, (B, L, W); padding has 0."""
+        width = values.shape[-1]
+        rows = self._rows_of(tf.reshape(values, [-1, width]))
+        return tf.reshape(rows, [self._rows, self._length, width])
+
+    def restore_all(self, values):
+        """Each token's values, (1, T, W), in rows as long as they came, (B, S, W); padding has 0."""
+        rows = tf.pad(self.restore(values), [[0, 0], [0, self._whole_length - self._length], [0, 0]])
+        return tf.ensure_shape(rows, [*map(_known, (self._rows, self._whole_length)), values.shape[-1]])
+
+    # Each way's gradient is the other: TensorFlow's own would add up row by row what has one summand each.
+
+    def _tokens_of(self, rows):
+        if not rows.dtype.is_floating:
+            return tf.gather(rows, self._places)
+        moved = tf.custom_gradient(lambda rows: (tf.gather(rows, self._places), self._with_padding))
+        return moved(rows)
+
+    def _rows_of(self, tokens):
+        moved = tf.custom_gradient(
+            lambda tokens: (self._with_padding(tokens), lambda rows: tf.gather(rows, self._places))
+        )
+        return moved(tokens)
+
+    def _with_padding(self, tokens):
+        return tf.gather(tf.pad(tokens, [[0, 1], [0, 0]]), self._sources)
+
+
+def _known(size):
+    return size if isinstance(size, int) else None

@@ -1,0 +1,169 @@
+"""`unpad=True`: padding is left out of the work, and out of nothing else."""
+
+import keras
+import numpy as np
+import pytest
+
+from kbert.layers import Dropout
+from kbert.models import Bert, BertClassifier, BertTagger
+from tests.model_contract import make_inputs, numbers, randomised
+
+pytestmark = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="shapes that depend on the inputs are TensorFlow's alone"
+)
+
+
+@pytest.fixture
+def config(tiny_config):
+    return tiny_config.replace(dropout=0.0, attention_dropout=0.0)
+
+
+def uneven(config, shape=(5, 9)):
+    """Rows of 9, 1, 5 and 2 tokens and one of padding alone."""
+    inputs = make_inputs(config, shape)
+    inputs["padding_mask"] = (np.arange(shape[1]) < np.array([9, 1, 5, 2, 0])[:, None]).astype("int32")
+    return inputs
+
+
+def pair(model_class, config, *args, **options):
+    """A model and its twin without padding, with the same weights."""
+    plain, other = (randomised(model_class(config, *args, unpad=u, **options)) for u in (False, True))
+    other.set_weights(plain.get_weights())
+    return plain, other
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"training": True}, {"positions": np.array([[0, 1], [0, 0], [4, 2], [1, 1], [0, 0]], "int32")}],
+    ids=str,
+)
+def test_real_tokens_get_the_same_numbers_and_padding_gets_zeros(options, config):
+    plain, other = pair(Bert, config)
+    inputs = uneven(config)
+    expected, outputs = numbers(plain(inputs, **options)), numbers(other(inputs, **options))
+    real = inputs["padding_mask"] == 1
+    if "positions" in options:
+        real = np.take_along_axis(real, options["positions"], 1)
+    found = outputs["sequence_output"]
+    np.testing.assert_allclose(found[real], expected["sequence_output"][real], atol=1e-5)
+    np.testing.assert_allclose(outputs["pooled_output"][:4], expected["pooled_output"][:4], atol=1e-5)
+    if "positions" not in options:
+        assert (found[~real] == 0).all()
+        assert (expected["sequence_output"][~real] != 0).all()
+
+
+def test_the_pooled_output_alone(config):
+    plain, other = pair(Bert, config)
+    inputs = uneven(config)
+    expected, outputs = (numbers(model(inputs, pooled_only=True)) for model in (plain, other))
+    np.testing.assert_allclose(outputs["pooled_output"][:4], expected["pooled_output"][:4], atol=1e-5)
+    assert np.isfinite(outputs["pooled_output"]).all()
+
+
+def test_a_mask_may_have_holes(config):
+    plain, other = pair(Bert, config)
+    inputs = make_inputs(config, (2, 6))
+    inputs["padding_mask"] = np.array([[1, 0, 1, 1, 0, 1], [1, 1, 0, 0, 1, 0]], "int32")
+    expected, outputs = (numbers(model(inputs))["sequence_output"] for model in (plain, other))
+    real = inputs["padding_mask"] == 1
+    np.testing.assert_allclose(outputs[real], expected[real], atol=1e-5)
+
+
+def test_without_a_mask_and_for_all_layers_nothing_changes(config):
+    plain, other = pair(Bert, config)
+    inputs = uneven(config)
+    outputs = [model(inputs, return_layers=True) for model in (plain, other)]
+    for one, two in zip(*map(keras.tree.flatten, outputs), strict=True):
+        np.testing.assert_array_equal(one, two)
+    del inputs["padding_mask"]
+    np.testing.assert_array_equal(plain(inputs)["sequence_output"], other(inputs)["sequence_output"])
+
+
+def gradients(model, inputs):
+    import tensorflow as tf
+
+    @tf.function
+    def found(inputs):
+        with tf.GradientTape() as tape:
+            outputs = model(inputs, training=True)
+            logits = outputs["logits"]
+            factors = tf.random.stateless_normal(tf.shape(logits), [1, 2])
+            if "word_mask" in outputs:
+                factors *= tf.cast(outputs["word_mask"], tf.float32)[..., None]
+            loss = tf.reduce_sum(logits * factors)
+        return tape.gradient(loss, [weight.value for weight in model.trainable_weights])
+
+    batch = {name: tf.constant(value) for name, value in inputs.items()}
+    return [tf.convert_to_tensor(gradient).numpy() for gradient in found(batch)]
+
+
+@pytest.mark.parametrize("model_class", [BertTagger, BertClassifier])
+@pytest.mark.parametrize("remat", [False, True])
+@pytest.mark.parametrize("dtype, atol", [("float32", 1e-4), ("mixed_bfloat16", 0.05)])
+def test_gradients_are_the_same_weight_by_weight(dtype, atol, remat, model_class, config):
+    plain, other = pair(model_class, config, 3, dtype=dtype, remat=remat)
+    inputs = {name: value[:4] for name, value in uneven(config).items()}  # None of padding alone.
+    names = [weight.path.split("/", 1)[1] for weight in plain.trainable_weights]
+    for name, one, two in zip(names, gradients(plain, inputs), gradients(other, inputs), strict=True):
+        scale = np.abs(one).max() + 1e-3  # Keys' biases have a gradient of 0 but for rounding.
+        np.testing.assert_allclose(two / scale, one / scale, atol=atol, err_msg=name)
+
+
+def test_lora_and_composed_positions(config):
+    plain, other = pair(Bert, config.replace(max_length=4, extended_length=16))
+    for model in (plain, other):
+        model.enable_lora(2)
+    randomised(plain)
+    other.set_weights(plain.get_weights())
+    inputs = uneven(config)
+    real = inputs["padding_mask"] == 1
+    expected, outputs = (numbers(model(inputs))["sequence_output"] for model in (plain, other))
+    np.testing.assert_allclose(outputs[real], expected[real], atol=1e-5)
+
+
+def test_a_sequence_that_is_too_long_is_refused(config):
+    model = Bert(config.replace(max_length=8), unpad=True)
+    with pytest.raises(ValueError, match="a sequence of 9 tokens came"):
+        model(uneven(config))
+
+
+def test_the_work_goes_with_the_tokens(config, monkeypatch):
+    seen = []
+    call = Dropout.call
+
+    def noting(layer, inputs, training=None):
+        seen.append(tuple(inputs.shape))
+        return call(layer, inputs, training)
+
+    monkeypatch.setattr(Dropout, "call", noting)
+    inputs, tokens = uneven(config), 9 + 1 + 5 + 2
+    randomised(Bert(config, unpad=True))(inputs, training=True)
+    in_one_row = (1, tokens, config.hidden_dim)
+    attention = (5, config.num_heads, 9, 9)
+    assert seen == [in_one_row, *[attention, in_one_row, in_one_row] * config.num_layers]
+
+
+def test_a_part_of_a_batch_without_rows(config):
+    """As it comes where the last batch has fewer rows than a step has parts."""
+    import tensorflow as tf
+
+    model = randomised(Bert(config, unpad=True))
+    spec = {name: tf.TensorSpec([None, None], tf.int32) for name in uneven(config)}
+    graph = tf.function(lambda inputs: model(inputs, training=True), input_signature=[spec])
+    inputs = {name: tf.constant(value[:0]) for name, value in uneven(config).items()}
+    assert graph(inputs)["sequence_output"].shape == (0, 9, config.hidden_dim)
+
+
+def test_compile_and_fit_and_saving(config, tmp_path):
+    import tensorflow as tf
+
+    model = BertClassifier(config, 2, unpad=True)
+    model.compile("adam", {"logits": keras.losses.SparseCategoricalCrossentropy(from_logits=True)})
+    rows = uneven(config)
+    batches = tf.data.Dataset.from_tensor_slices((rows, {"logits": np.array([0, 1, 1, 0, 1])})).batch(2)
+    history = model.fit(batches, epochs=2, verbose=0, shuffle=False)
+    assert np.isfinite(history.history["loss"]).all()
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert again.bert.unpad
+    np.testing.assert_allclose(again(rows)["logits"], model(rows)["logits"], atol=1e-6)
