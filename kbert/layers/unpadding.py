@@ -40,7 +40,7 @@ class Unpadding:
 
     def columns(self):
         """The place of each token in its own row, int32 (1, T)."""
-        return tf.expand_dims(self._places % self._length, 0)
+        return tf.expand_dims(tf.math.floormod(self._places, self._length), 0)
 
     def remove(self, values):
         """The tokens' values alone, (1, T) or (1, T, W), of those in rows, (B, L or S) or (B, L or S, W)."""
@@ -56,7 +56,8 @@ class Unpadding:
 
     def restore_all(self, values):
         """Each token's values, (1, T, W), in rows as long as they came, (B, S, W); padding has 0."""
-        rows = tf.pad(self.restore(values), [[0, 0], [0, self._whole_length - self._length], [0, 0]])
+        behind = tf.convert_to_tensor([[0, 0], [0, self._whole_length - self._length], [0, 0]])
+        rows = tf.pad(self.restore(values), behind)
         return tf.ensure_shape(rows, [*map(_known, (self._rows, self._whole_length)), values.shape[-1]])
 
     # Each way's gradient is the other: TensorFlow's own would add up row by row what has one summand each.
