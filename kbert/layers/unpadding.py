@@ -1,5 +1,7 @@
 """`Unpadding`: rows without their padding, all tokens of a batch behind each other, and the way back."""
 
+import math
+
 import tensorflow as tf
 
 
@@ -8,7 +10,7 @@ class Unpadding:
 
     What works on each token alone (projections, activation, normalization, dropout) need not work on padding.
     So the tokens of all rows are put into one row, and only attention, which looks at rows, has them back in
-    rows for that time, in rows no longer than the longest is. A batch of random order is more than half
+    rows for that time, in rows hardly longer than the longest is. A batch of random order is more than half
     padding.
 
     How many tokens there are is known when the batch comes, so this is TensorFlow's, and not for XLA.
@@ -31,16 +33,20 @@ class Unpadding:
             tf.shape(real)[axis] if size is None else size for axis, size in enumerate(real.shape)
         )
         used = tf.where(tf.reduce_any(real, axis=0))
-        self._length = tf.cast(tf.reduce_max(tf.pad(used, [[1, 0], [0, 0]])), tf.int32) + 1
+        longest = tf.cast(tf.reduce_max(tf.pad(used, [[1, 0], [0, 0]])), tf.int32) + 1
+        self._length = tf.minimum((longest + 3) // 4 * 4, self._whole_length)  # As of `_rounded`.
         self.mask = real[:, : self._length]
         real = tf.reshape(self.mask, [-1])
         self._places = tf.cast(tf.where(real)[:, 0], tf.int32)
+        count = tf.size(self._places)
+        self._spare = _rounded(count) - count
         # Padding comes from behind the last token, where there is a 0.
-        self._sources = tf.where(real, tf.cumsum(tf.cast(real, tf.int32)) - 1, tf.size(self._places))
+        self._sources = tf.where(real, tf.cumsum(tf.cast(real, tf.int32)) - 1, count + self._spare)
 
     def columns(self):
         """The place of each token in its own row, int32 (1, T)."""
-        return tf.expand_dims(tf.math.floormod(self._places, self._length), 0)
+        columns = tf.math.floormod(self._places, self._length)
+        return tf.expand_dims(tf.pad(columns, [[0, self._spare]]), 0)
 
     def remove(self, values):
         """The tokens' values alone, (1, T) or (1, T, W), of those in rows, (B, L or S) or (B, L or S, W)."""
@@ -64,18 +70,29 @@ class Unpadding:
 
     def _tokens_of(self, rows):
         if not rows.dtype.is_floating:
-            return tf.gather(rows, self._places)
-        moved = tf.custom_gradient(lambda rows: (tf.gather(rows, self._places), self._with_padding))
+            return tf.pad(tf.gather(rows, self._places), [[0, self._spare]])
+        moved = tf.custom_gradient(lambda rows: (self._with_spare(rows), self._with_padding))
         return moved(rows)
 
     def _rows_of(self, tokens):
-        moved = tf.custom_gradient(
-            lambda tokens: (self._with_padding(tokens), lambda rows: tf.gather(rows, self._places))
-        )
+        moved = tf.custom_gradient(lambda tokens: (self._with_padding(tokens), self._with_spare))
         return moved(tokens)
+
+    def _with_spare(self, rows):
+        return tf.pad(tf.gather(rows, self._places), [[0, self._spare], [0, 0]])
 
     def _with_padding(self, tokens):
         return tf.gather(tf.pad(tokens, [[0, 1], [0, 0]]), self._sources)
+
+
+def _rounded(count):
+    """A number of tokens a little above: at most 32 different ones between a number and its double.
+
+    oneDNN makes a kernel for each number that it has not seen, or has forgotten since.
+    """
+    doublings = tf.math.log(tf.maximum(tf.cast(count, tf.float32), 1)) / math.log(2)
+    step = tf.cast(2 ** tf.maximum(tf.floor(doublings) - 5, 0), tf.int32)
+    return (count + step - 1) // step * step
 
 
 def _known(size):

@@ -143,6 +143,28 @@ def test_the_work_goes_with_the_tokens(config, monkeypatch):
     assert seen == [in_one_row, *[attention, in_one_row, in_one_row] * config.num_layers]
 
 
+def test_few_numbers_of_tokens_come_up():
+    """Each is a kernel to be made."""
+    from kbert.layers.unpadding import _rounded
+
+    counts = np.arange(0, 4097)
+    found = np.array([int(_rounded(count)) for count in counts])
+    assert (found[:65] == counts[:65]).all()
+    assert (found >= counts).all() and (found <= counts * 33 / 32).all()
+    for low in (128, 300, 2048):
+        assert len(set(found[low : 2 * low])) <= 33
+
+
+def test_spare_tokens_move_no_weight(config):
+    """100 tokens are computed as 100, 97 as 98: what is spare has no part in outputs and gradients."""
+    plain, other = pair(BertTagger, config.replace(max_length=64), 3)
+    inputs = make_inputs(config, (2, 64))
+    inputs["padding_mask"] = (np.arange(64) < np.array([[61], [36]])).astype("int32")
+    assert inputs["padding_mask"].sum() == 97
+    for one, two in zip(gradients(plain, inputs), gradients(other, inputs), strict=True):
+        np.testing.assert_allclose(two, one, atol=1e-4 * (np.abs(one).max() + 1e-3))
+
+
 def test_a_part_of_a_batch_without_rows(config):
     """As it comes where the last batch has fewer rows than a step has parts."""
     import tensorflow as tf
