@@ -164,6 +164,11 @@ BENCHMARKS = {
         ("--sets=trec", "--seeds=1", "--limit=64", "--nopeer_float32"),
         TORCH,
     ),
+    "padding": Benchmark(
+        "benchmarks/padding.py",
+        ("--init={init}", "--data={data}", "--sets=conll2003,mrpc,trec"),
+        ("--sets=sst2", "--steps=2", "--rounds=1"),
+    ),
     "sst2_step": Benchmark(
         "benchmarks/finetune_sst2.py",
         ("--init={init}", "--train={data}/sst2/train.tsv", "--steps=100", "--warmup=80"),

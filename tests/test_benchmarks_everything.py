@@ -16,7 +16,7 @@ WORDS = "the film was not good but a play in the park made all of them happy".sp
 #: Those that need nothing but what kbert installs; run.py, memory.py and others have tests of their own.
 TRIED = (
     "records,classifier,export,chinese_vocab,chinese_records,chinese_pretrained,start,load,remat,layouts,"
-    "serving_load"
+    "serving_load,padding"
 ).split(",")
 
 
