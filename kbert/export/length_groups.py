@@ -1,4 +1,4 @@
-"""Rows of like length go through the model together, so that a request pays for little padding."""
+"""Long rows go through the model with others of like length, so that attention pays for little padding."""
 
 from collections.abc import Callable
 
@@ -8,8 +8,10 @@ from kbert.export.widths import padded_width, rounded_width
 
 #: Rows of a group: enough for a matrix product to be worth its start, few enough to be of like length.
 GROUP_ROWS = 12
-#: Of the positions that one batch would have, at most so many in the groups, or they are not made.
-WORTH = 0.85
+#: In shorter rows attention is too little for groups to be worth it: all else does without padding.
+SHORT_ROWS = 128
+#: Of the scores of attention that one batch would have, at most so many in the groups, or they are not made.
+WORTH = 0.6
 
 
 def by_length(
@@ -18,7 +20,7 @@ def by_length(
     segment_ids: tf.RaggedTensor,
     max_length: int,
 ) -> tf.Tensor:
-    """What is computed of each row, in groups of rows of like length where that saves enough padding.
+    """What is computed of each row, in groups of rows of like length where that saves enough of attention.
 
     The graph has the model once, in a loop over the groups. Padding changes no row's result, nor do they.
 
@@ -54,7 +56,8 @@ def _plan(lengths, count, max_length):
     firsts = tf.range(groups) * GROUP_ROWS
     filled = tf.reshape(tf.pad(lengths, [[0, groups * GROUP_ROWS - count]]), [-1, GROUP_ROWS])
     widths = rounded_width(tf.reduce_max(filled, axis=1), max_length)
-    positions = tf.reduce_sum(tf.minimum(GROUP_ROWS, count - firsts) * widths)
-    in_one = count * padded_width(lengths, max_length)
-    worth = tf.cast(positions, tf.float32) <= WORTH * tf.cast(in_one, tf.float32)
+    width = padded_width(lengths, max_length)
+    scores = tf.reduce_sum(tf.cast(tf.minimum(GROUP_ROWS, count - firsts) * widths**2, tf.float32))
+    in_one = tf.cast(count * width**2, tf.float32)
+    worth = (width > SHORT_ROWS) & (scores <= WORTH * in_one)
     return tf.where(worth, groups, 1), tf.where(worth, GROUP_ROWS, count)

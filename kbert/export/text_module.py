@@ -1,6 +1,7 @@
 """`TextModule`: what the graphs of all tasks have in common, from raw texts to the model."""
 
 import abc
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -75,14 +76,14 @@ class TextModule(tf.Module, abc.ABC):
         _check_fit(model, task.tokenizer, longest)
         #: `"float32"`, `"bfloat16"` or `"int8"`.
         self.precision: str = "int8" if model.bert.int8 else precision
-        # "bfloat16", not "mixed_bfloat16": rounding all matrices anew for each group of rows took a tenth of
-        # the time, and they take half the room.
+        # "bfloat16", not "mixed_bfloat16": rounding all matrices anew for each request took a tenth of the
+        # time, and they take half the room.
         model = _under_policy(model, "bfloat16" if self.precision == "bfloat16" else "float32")
         self._task = type(task)({**task.spec, "max_length": longest}, task.tokenizer)
         self.tokenizer: WordPieceTokenizer = task.tokenizer
         self.max_length = longest
         self.weights = [weight.value for weight in model.weights]
-        self._predict = lambda inputs: self._task.predictions(model, inputs)
+        self._predict = functools.partial(_without_padding, model, self._task)
         self._encode = lambda inputs: model.bert(inputs, training=False, return_layers=True)
         #: Signatures that were asked for besides those of the task, by name. No dict: a `tf.Module` would
         #: take it for a part of the checkpoint.
@@ -185,7 +186,7 @@ class TextModule(tf.Module, abc.ABC):
         return pad(token_ids, segment_ids, pad_id=self.tokenizer.vocab.pad_id, length=length)
 
     def _output(self, name: str, token_ids: tf.RaggedTensor, segment_ids: tf.RaggedTensor) -> tf.Tensor:
-        """One output of the model for each row as a whole, float32; rows of like length stand together."""
+        """One output of the model for each row as a whole, float32; long rows stand with their like."""
 
         def of_rows(token_ids, segment_ids):
             return tf.cast(self._predict(self._padded(token_ids, segment_ids))[name], tf.float32)
@@ -243,6 +244,15 @@ def _dense(inputs: Mapping[str, tf.RaggedTensor]) -> dict[str, tf.Tensor]:
     if token_ids.ragged_rank > 1:
         dense[features.PADDING_MASK] = tf.ones_like(token_ids).to_tensor()
     return dense
+
+
+def _without_padding(model, task: Task, inputs):
+    """A task's predictions, padding left out; the model itself stays as it is, and is not copied."""
+    before, model.bert.unpad = model.bert.unpad, True
+    try:
+        return task.predictions(model, inputs)
+    finally:
+        model.bert.unpad = before
 
 
 def _under_policy(model, policy):

@@ -23,7 +23,7 @@ def grouped(lengths):
             sums = tf.reduce_sum(token_ids, axis=1) + 1000 * tf.reduce_sum(segment_ids, axis=1)
             return tf.stack([tf.cast(sums, tf.float32), tf.cast(token_ids.row_lengths(), tf.float32)], axis=1)
 
-        return by_length(compute, rows, rows + 1, 128)
+        return by_length(compute, rows, rows + 1, 512)
 
     numbers = RNG.integers(0, 50, sum(lengths)).astype("int32")
     rows = tf.RaggedTensor.from_row_lengths(numbers, np.array(lengths, "int64"))
@@ -36,32 +36,36 @@ def grouped(lengths):
 
 @pytest.mark.parametrize("count", [0, 1, GROUP_ROWS, GROUP_ROWS + 1])
 def test_rows_of_one_length_stay_together(count):
-    assert len(grouped([40] * count)) == 1
+    assert len(grouped([140] * count)) == 1
 
 
 def test_short_and_long_rows_are_parted():
-    lengths = [5, 100] * GROUP_ROWS + [7]
+    lengths = [5, 7, 200] * GROUP_ROWS + [200]
     RNG.shuffle(lengths)
     shapes = grouped(lengths)
-    assert [rows for rows, _ in shapes] == [GROUP_ROWS, GROUP_ROWS, 1]
-    assert [width for _, width in shapes] == [5, 100, 100]
+    assert [rows for rows, _ in shapes] == [GROUP_ROWS] * 3 + [1]
+    assert [width for _, width in shapes] == [5, 7, 200, 200]
+
+
+def test_short_rows_stay_together():
+    assert len(grouped([5, 100] * GROUP_ROWS)) == 1
 
 
 @pytest.mark.parametrize("inputs", [("text",), ("text", "text_pair")])
-def test_the_batch_that_every_export_is_tried_with_is_several_groups(inputs):
-    *_, batch = requests(inputs, 128)
+def test_the_batch_that_every_long_export_is_tried_with_is_several_groups(inputs):
+    *_, batch = requests(inputs, 512)
     lengths = np.array([[len(text.split()) for text in texts] for texts in batch.values()]).sum(0)
     assert len(lengths) > GROUP_ROWS
-    assert len(grouped([*np.minimum(lengths, 128).tolist()])) > 1
+    assert len(grouped([*np.minimum(lengths, 512).tolist()])) > 1
 
 
 def test_a_single_long_row_among_few_is_not_worth_a_group():
-    assert len(grouped([30] * (GROUP_ROWS - 1) + [32])) == 1
+    assert len(grouped([300] * (GROUP_ROWS - 1) + [320])) == 1
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_any_lengths_come_back_in_order(seed):
-    lengths = np.random.default_rng(seed).integers(0, 128, 37).tolist()
+    lengths = np.random.default_rng(seed).integers(0, 512, 37).tolist()
     assert len(grouped(lengths)) == -(-37 // GROUP_ROWS)
 
 
