@@ -8,8 +8,8 @@ from kbert.export.widths import padded_width, rounded_width
 
 #: Rows of a group: enough for a matrix product to be worth its start, few enough to be of like length.
 GROUP_ROWS = 12
-#: In shorter rows attention is too little for groups to be worth it: all else does without padding.
-SHORT_ROWS = 128
+#: With fewer scores of a head attention is too little for groups to be worth it; all else has no padding.
+FEW_SCORES = 32 * 128**2
 #: Of the scores of attention that one batch would have, at most so many in the groups, or they are not made.
 WORTH = 0.6
 
@@ -56,8 +56,7 @@ def _plan(lengths, count, max_length):
     firsts = tf.range(groups) * GROUP_ROWS
     filled = tf.reshape(tf.pad(lengths, [[0, groups * GROUP_ROWS - count]]), [-1, GROUP_ROWS])
     widths = rounded_width(tf.reduce_max(filled, axis=1), max_length)
-    width = padded_width(lengths, max_length)
     scores = tf.reduce_sum(tf.cast(tf.minimum(GROUP_ROWS, count - firsts) * widths**2, tf.float32))
-    in_one = tf.cast(count * width**2, tf.float32)
-    worth = (width > SHORT_ROWS) & (scores <= WORTH * in_one)
+    in_one = tf.cast(count, tf.float32) * tf.cast(padded_width(lengths, max_length), tf.float32) ** 2
+    worth = (in_one > FEW_SCORES) & (scores <= WORTH * in_one)
     return tf.where(worth, groups, 1), tf.where(worth, GROUP_ROWS, count)

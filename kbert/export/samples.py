@@ -22,7 +22,7 @@ TEXTS = (
 )
 
 #: Ordinary texts of other lengths: with them a batch is more than one group of rows, see `length_groups`.
-MORE = (SHORT, b"It is not a bad film, only a slow one.", b" ".join([SHORT] * 60))
+MORE = (SHORT, b"It is not a bad film, only a slow one.", b" ".join([SHORT] * 80))
 
 #: 600 words, each at least one piece.
 LONG = b" ".join([b"once more the same few words and a comma ,"] * 60)

@@ -36,8 +36,8 @@ class SelfAttention(keras.layers.Layer):
 
     Returns:
         float (B, Q, H) in the compute dtype, Q = S without `queries`, or (1, T, H) with `padding` and
-        without `queries`; with `return_probabilities` a pair with
-        float32 (B, N, Q, S), indexed [batch, head, from, to].
+        without `queries`; with `return_probabilities` a pair with float32 (B, N, Q, S), indexed
+        [batch, head, from, to].
 
     Raises:
         ValueError: H is not divisible by `num_heads`, or there are updates of 8-bit projections.

@@ -16,8 +16,8 @@ class Unpadding:
     How many tokens there are is known when the batch comes, so this is TensorFlow's, and not for XLA.
 
     Args:
-        padding_mask: bool, integer or float (B, S); non-zero = real token. T of them are, and none is at L or
-            behind it.
+        padding_mask: bool, integer or float (B, S); non-zero = real token. None is at L or behind it. Up to a
+            32nd more than there are is computed, T in all, see `_rounded`.
 
     Attributes:
         mask: bool (B, L), what is left of the mask.

@@ -47,8 +47,9 @@ def test_short_and_long_rows_are_parted():
     assert [width for _, width in shapes] == [5, 7, 200, 200]
 
 
-def test_short_rows_stay_together():
+def test_short_rows_stay_together_if_they_are_few():
     assert len(grouped([5, 100] * GROUP_ROWS)) == 1
+    assert len(grouped([5, 5, 100] * 5 * GROUP_ROWS)) > 1
 
 
 @pytest.mark.parametrize("inputs", [("text",), ("text", "text_pair")])
