@@ -36,8 +36,8 @@ MAY_IMPORT = {
 EVERYONES = {"errors", "version"}
 
 # Part of kbert -> packages it must do without.
-#: Kernels that have a twin of plain Keras operations, which is taken elsewhere.
-OF_ONE_BACKEND = {"kbert/layers/onednn.py": {"tensorflow"}, "kbert/layers/faster_ops.py": {"tensorflow"}}
+#: What other backends do in plain Keras operations, or, as leaving padding out, do without.
+OF_ONE_BACKEND = {f"kbert/layers/{name}.py": {"tensorflow"} for name in ("onednn", "faster_ops", "unpadding")}
 
 MUST_NOT_IMPORT = {
     "config": {"tensorflow", "tensorflow_text", "keras", "numpy"},

@@ -20,8 +20,9 @@ def fine_tuned(tiny_config, tiny_vocab, tokenizer, tmp_path):
         vocab_size=len(tokenizer.vocab), num_layers=1, dropout=0.0, attention_dropout=0.0
     )
 
-    def fine_tuned(task, rows, epochs=12, dev=None):
-        settings = RunSettings(epochs=epochs, batch_size=8, learning_rate=3e-3, precision="float32")
+    def fine_tuned(task, rows, epochs=12, dev=None, **more):
+        settings = {"batch_size": 8, "learning_rate": 3e-3, "precision": "float32", **more}
+        settings = RunSettings(epochs=epochs, **settings)
         start = StartingPoint(config, tiny_vocab, lowercase=True)
         dev = rows if dev is None else dev
         return fine_tune(
