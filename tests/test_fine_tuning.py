@@ -126,3 +126,19 @@ def test_without_dev_rows_nothing_is_measured(run):
     done = run(dev=[], epochs=1, recipe=Recipe(lora_rank=4))
     assert done.scores == {} and done.score is None and done.answers == []
     assert not any("lora" in weight.path for weight in done.model.weights)
+
+
+@pytest.mark.parametrize("tpu", [False, True])
+def test_what_is_trained_leaves_padding_out_and_what_is_kept_does_not(run, monkeypatch, tpu):
+    """But not for TPUs, whose compiler must know all shapes."""
+    trained = []
+    fit = training.fit
+
+    def noting(model, *args, **kwargs):
+        trained.append(model.bert.unpad)
+        return fit(model, *args, **kwargs)
+
+    monkeypatch.setattr(training, "is_tpu", lambda: tpu)
+    monkeypatch.setattr(training, "fit", noting)
+    done = run(epochs=1)
+    assert trained == [not tpu] and not done.model.bert.unpad

@@ -28,7 +28,7 @@ def train(case, init, rows, turns, *, bfloat16, fill_up=False, remat=False):
     from kbert import checkpoints
 
     keras.utils.set_random_seed(1)
-    model, objective = _model(case, checkpoints.read_config(init), bfloat16, remat=remat, unpad=not fill_up)
+    model, objective = _model(case, checkpoints.read_config(init), bfloat16, remat, unpad=not fill_up)
     model.build()
     checkpoints.load_encoder_into(model, init)
     first = cases.padded(rows[: case.batch_size])
@@ -49,13 +49,14 @@ def train(case, init, rows, turns, *, bfloat16, fill_up=False, remat=False):
     )  # fmt: skip
 
 
-def _model(case, config, bfloat16, **options):
+def _model(case, config, bfloat16, remat, unpad):
     from kbert import models
 
     dtype = "mixed_bfloat16" if bfloat16 else "float32"
     if case.objective == "mlm":
-        return models.BertMaskedLM(config, dtype=dtype, remat=options["remat"]), models.MaskedLMObjective()
-    return models.BertClassifier(config, 2, dtype=dtype, **options), models.ClassificationObjective()
+        return models.BertMaskedLM(config, dtype=dtype, remat=remat), models.MaskedLMObjective()
+    model = models.BertClassifier(config, 2, dtype=dtype, remat=remat, unpad=unpad)
+    return model, models.ClassificationObjective()
 
 
 def _batches(case, rows, fill_up):

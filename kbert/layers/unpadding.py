@@ -23,8 +23,7 @@ class Unpadding:
         mask: bool (B, L), what is left of the mask.
 
     Reference:
-        Zeng et al., 2022, "Boosting Distributed Training Performance of the Unpadded BERT Model", section 3.
-        Theirs begins and ends at the encoder too.
+        Zeng et al., 2022, "Boosting Distributed Training Performance of the Unpadded BERT Model".
     """
 
     def __init__(self, padding_mask):

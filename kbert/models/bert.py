@@ -179,17 +179,19 @@ class Bert(AdaptableModel):
             int32 (B,), the tokens of each row of `inputs` (or of what stands together, such as a question's
             choices), where the work goes with them; None where all rows of a batch cost the same.
         """
-        if not self.unpad or features.PADDING_MASK not in inputs:
+        if not self._leaves_padding_out(inputs):
             return None
         real = ops.cast(ops.cast(inputs[features.PADDING_MASK], "bool"), "int32")
         return ops.sum(real, axis=tuple(range(1, len(real.shape))))
 
     def _unpadding(self, inputs, return_layers):
         """How padding is left out; None where it is not, as where all layers are asked for in rows."""
-        is_left_in = not self.unpad or return_layers or features.PART_IDS in inputs
-        if is_left_in or features.PADDING_MASK not in inputs:
+        if return_layers or not self._leaves_padding_out(inputs):
             return None
         return unpadding(inputs[features.PADDING_MASK])
+
+    def _leaves_padding_out(self, inputs):
+        return self.unpad and features.PADDING_MASK in inputs and features.PART_IDS not in inputs
 
     def _embedded(self, inputs, padding, training):
         names = (features.TOKEN_IDS, features.SEGMENT_IDS, features.POSITION_IDS)

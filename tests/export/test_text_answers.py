@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kbert import features
 from kbert.config import BertConfig
 from kbert.errors import InputError
 from kbert.export import export, text_module
 from kbert.export.text_answers import MAX_WINDOWS
 from kbert.export.window_pooling import pool_classes, pool_numbers
+from kbert.models import Bert
 from kbert.tasks import task_class
 from tests.export.conftest import LABELS, MAX_LENGTH
 from tests.export.test_signatures import TEXTS
@@ -179,3 +181,19 @@ def test_a_task_without_a_graph_is_refused(make_task, make_model):
     task.name = "translation"
     with pytest.raises(InputError, match="translation.*expected one of classification"):
         text_module(task, make_model())
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_the_graph_leaves_padding_out_and_the_model_is_left_as_it_was(make, name, monkeypatch):
+    seen = []
+    call = Bert.call
+
+    def noting(bert, inputs, *args, **kwargs):
+        seen.append((bert, bert.unpad, features.PADDING_MASK in inputs))
+        return call(bert, inputs, *args, **kwargs)
+
+    monkeypatch.setattr(Bert, "call", noting)
+    make(name).signatures()
+    assert seen
+    for bert, was_asked, masked in seen:
+        assert was_asked and masked and not bert.unpad

@@ -121,6 +121,17 @@ def test_lora_and_composed_positions(config):
     np.testing.assert_allclose(outputs[real], expected[real], atol=1e-5)
 
 
+def test_what_rows_cost(config):
+    inputs = uneven(config)
+    plain, other = pair(BertTagger, config, 3)
+    assert other.row_costs(inputs).numpy().tolist() == [9, 1, 5, 2, 0]
+    choices = {name: value[:4].reshape(2, 2, 9) for name, value in inputs.items()}
+    assert other.row_costs(choices).numpy().tolist() == [10, 7]
+    assert plain.row_costs(inputs) is None
+    assert other.row_costs({"token_ids": inputs["token_ids"]}) is None
+    assert other.row_costs({**inputs, "part_ids": inputs["padding_mask"]}) is None
+
+
 def test_a_sequence_that_is_too_long_is_refused(config):
     model = Bert(config.replace(max_length=8), unpad=True)
     with pytest.raises(ValueError, match="a sequence of 9 tokens came"):

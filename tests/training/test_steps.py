@@ -206,3 +206,37 @@ def test_a_table_of_a_real_size_is_trained_over_micro_batches():
     optimizer = AdamW(1e-4)
     fit(model, optimizer, MaskedLMObjective(), batches, steps_per_epoch=3, steps_per_call=1, accumulate=4)
     assert int(optimizer.iterations) == 3
+
+
+@pytest.mark.parametrize("costs, parts", [(None, [2, 3]), ([1, 8, 1, 1, 1], [1, 4])])
+def test_parts_go_by_what_rows_cost(costs, parts):
+    """The numbers are those of the whole batch, whichever rows a part has."""
+    seen = []
+
+    class Objective(small_run.TwoLosses):
+        def __call__(self, outputs, targets):
+            count = tf.numpy_function(note, [tf.shape(outputs)[0]], tf.int32)
+            with tf.control_dependencies([count]):
+                return super().__call__(tf.identity(outputs), targets)
+
+    def note(rows):
+        seen.append(int(rows))
+        return rows
+
+    def loss_of(parts, **attributes):
+        model = small_run.small_model(0.0)
+        model.set_weights([np.linspace(-1, 1, w.size).reshape(w.shape) for w in model.get_weights()])
+        for name, value in attributes.items():
+            setattr(model, name, value)
+        steps = TrainSteps(model, keras.optimizers.SGD(0.1), Objective(), {}, parts=parts)
+        data = tf.data.Dataset.from_tensors(next(iter(small_run.batches(5))))
+        _, totals = steps.run(iter(data), tf.constant(1))
+        return steps.means(totals.numpy())["loss"], model.get_weights()
+
+    whole, weights = loss_of(1)
+    seen.clear()
+    loss, others = loss_of(2, row_costs=lambda inputs: None if costs is None else tf.constant(costs))
+    assert sorted(seen) == parts
+    assert loss == pytest.approx(whole, rel=1e-5)
+    for one, other in zip(weights, others, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
