@@ -8,6 +8,7 @@ from kbert.export.text_module import Signature, TextModule, same_length
 from kbert.text import pack
 
 _NO_CHOICE = ""
+_SAMPLE_CHOICES = ("first", "second", "third")
 
 
 class ChoiceFinder(TextModule):
@@ -22,26 +23,11 @@ class ChoiceFinder(TextModule):
     inputs = (features.TEXT, "question", "choices")
 
     def contract(self):
-        texts = requests((features.TEXT, "question", "first", "second", "third"), self.max_length)
-        found = [
-            {
-                features.TEXT: request[features.TEXT],
-                "question": request["question"],
-                "choices": [
-                    # Texts that are blank would count as no choice.
-                    [b"first " + a, b"second " + b, b"third " + c if row % 2 else b""]
-                    for row, (a, b, c) in enumerate(
-                        zip(request["first"], request["second"], request["third"], strict=True)
-                    )
-                ],
-            }
-            for request in texts
-        ]
         inputs = tuple(
             tf.TensorSpec([None, None] if name == "choices" else [None], tf.string, name=name)
             for name in self.inputs
         )
-        default = Signature(inputs, self.answer, self.reference, found)
+        default = Signature(inputs, self.answer, self.reference, _requests(self.max_length))
         return super().contract() | {"serving_default": default}
 
     def answer(self, text, question, choices):
@@ -95,3 +81,21 @@ class ChoiceFinder(TextModule):
             "num_tokens": min(longest, self.max_length),
             "truncated": longest > self.max_length,
         }
+
+
+def _requests(max_length: int) -> list[dict[str, list]]:
+    """The requests of the self-test, of choices that differ in what the model sees of them.
+
+    Equal ones would score the same, and rounding would say which is best. So each begins with another number
+    of marks, which are a piece each in all vocabularies, behind a question so short that it leaves room.
+    """
+    found = []
+    for request in requests((features.TEXT, "question", *_SAMPLE_CHOICES), max_length):
+        choices = [
+            # Texts that are blank would count as no choice.
+            [b"! " + a, b"!! " + b, b"!!! " + c if row % 2 else b""]
+            for row, (a, b, c) in enumerate(zip(*(request[name] for name in _SAMPLE_CHOICES), strict=True))
+        ]
+        questions = [question[:16] for question in request["question"]]
+        found.append({features.TEXT: request[features.TEXT], "question": questions, "choices": choices})
+    return found

@@ -183,6 +183,14 @@ def test_a_task_without_a_graph_is_refused(make_task, make_model):
         text_module(task, make_model())
 
 
+def test_no_choice_of_the_self_test_is_best_by_rounding_alone(make):
+    signature = make("multiple_choice").contract()["serving_default"]
+    for request in signature.requests:
+        for row in zip(*request.values(), strict=True):
+            probabilities = np.sort(signature.reference(*row)["probabilities"])
+            assert probabilities[-1] - probabilities[-2] > 1e-5, row
+
+
 @pytest.mark.parametrize("name", SPECS)
 def test_the_graph_leaves_padding_out_and_the_model_is_left_as_it_was(make, name, monkeypatch):
     seen = []
