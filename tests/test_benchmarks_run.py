@@ -164,7 +164,8 @@ def test_each_training_case_for_three_steps(folders):
         for who, row in mix.items()
         if who != "peak"
     }
-    assert shares["kbert bfloat16"] < 1.4 < 4 < shares["Keras Hub bfloat16"]
+    # To the longest of a batch, drawn at random, and to the longest of all.
+    assert 1 < shares["kbert bfloat16"] < 2.5 < 4 < shares["Keras Hub bfloat16"]
     assert shares["kbert bfloat16 padded"] == pytest.approx(shares["Keras Hub bfloat16"])
     assert (folders[-1] / "table.txt").read_text().count("kbert bfloat16") >= len(TRAINING_CASES)
 
