@@ -169,17 +169,6 @@ BENCHMARKS = {
         ("--init={init}", "--data={data}", "--sets=conll2003,mrpc,trec"),
         ("--sets=sst2", "--steps=2", "--rounds=1"),
     ),
-    "sst2_step": Benchmark(
-        "benchmarks/finetune_sst2.py",
-        ("--init={init}", "--train={data}/sst2/train.tsv", "--steps=100", "--warmup=80"),
-        ("--steps=1", "--warmup=1", "--rounds=1"),
-        TORCH,
-    ),
-    "sst2_whole": Benchmark(
-        "benchmarks/finetune_sst2_whole.py",
-        ("--init={init}", "--train={data}/sst2/train.tsv", "--dev={data}/sst2/dev.tsv"),
-        packages=TORCH,
-    ),
     "recipes": Benchmark(
         "benchmarks/recipes.py",
         ("--init={init}", "--data={data}", "--sets=trec,rte", "--output={here}"),
