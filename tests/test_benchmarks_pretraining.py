@@ -21,7 +21,9 @@ def _load(name):
     known = set(flags.FLAGS)
     spec = importlib.util.spec_from_file_location(f"benchmark_{name}", ROOT / f"benchmarks/{name}.py")
     module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(ROOT / "benchmarks"))
     spec.loader.exec_module(module)
+    sys.path.pop(0)
     for flag in set(flags.FLAGS) - known:
         delattr(flags.FLAGS, flag)
     return module
@@ -33,11 +35,16 @@ def pretraining():
 
 
 @pytest.fixture(scope="module")
+def pretraining_data():
+    return _load("pretraining_data")
+
+
+@pytest.fixture(scope="module")
 def weak_scaling():
     return _load("weak_scaling")
 
 
-def test_masked_loss_is_the_cross_entropy_of_the_slots_in_use(pretraining):
+def test_masked_loss_is_the_cross_entropy_of_the_slots_in_use(pretraining_data):
     rng = np.random.default_rng(1)
     logits = rng.normal(size=(2, 3, 7)).astype("float32") * 5
     ids = rng.integers(0, 7, (2, 3)).astype("int32")
@@ -46,7 +53,7 @@ def test_masked_loss_is_the_cross_entropy_of_the_slots_in_use(pretraining):
         np.log(np.exp(logits[i, j].astype("float64")).sum()) - logits[i, j, ids[i, j]]
         for i, j in [(0, 0), (0, 1), (1, 0)]
     )
-    total, weight = pretraining.masked_loss(logits, ids, weights)
+    total, weight = pretraining_data.masked_loss(logits, ids, weights)
     assert float(weight) == 3
     assert float(total) == pytest.approx(expected, rel=1e-5)
 
