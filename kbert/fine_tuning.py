@@ -81,7 +81,8 @@ def fine_tune(
     keras.utils.set_random_seed(settings.seed)
     task = type(task)(task.spec, task.tokenizer)
     policy = training.dtype_policy(settings.precision)
-    # Rows come in random order, and more than half of a batch may be padding.
+    # Rows come in random order, and more than half of a batch may be padding. (Where it cannot be left out,
+    # they come by length.)
     model = task.blank_model(start.config, dtype=policy, unpad=not training.is_tpu())
     model.build()
     exact = task.blank_model(start.config, dtype="float32")
@@ -120,15 +121,19 @@ class _Measure:
         with training.averaged_weights(self.model, averages_of) if averaged else contextlib.nullcontext():
             self.exact.set_weights(self.model.get_weights())
         self._outputs = self.predictor(self.encoded)
+        self._choose(self._outputs)  # Or epochs would be compared by a threshold that none of them ends with.
         scores = self.task.scores(self.rows, self._answers(self._outputs))
         return {name: score for name, score in scores.items() if isinstance(score, float)}
 
     def final(self, was_measured: bool) -> tuple[dict[str, Any], list[dict]]:
         """Scores and answers of the weights of `exact`, after what is chosen on dev was chosen."""
         outputs = self._outputs if was_measured else self.predictor(self.encoded)
-        self.task.spec.update(self.task.chosen_on_dev(self.rows, self.encoded, outputs))
+        self._choose(outputs)
         answers = self._answers(outputs)
         return self.task.scores(self.rows, answers), answers
+
+    def _choose(self, outputs) -> None:
+        self.task.spec.update(self.task.chosen_on_dev(self.rows, self.encoded, outputs))
 
     def _answers(self, outputs):
         return self.task.answers(self.rows, self.encoded, outputs)
@@ -172,7 +177,13 @@ class _Training:
             self.model,
             self.optimizer,
             self._objective(),
-            data.training_batches(self.train, settings.batch_size, settings.epochs, settings.seed),
+            data.training_batches(
+                self.train,
+                settings.batch_size,
+                settings.epochs,
+                settings.seed,
+                by_length=not self.model.bert.unpad,
+            ),
             steps_per_epoch=self.steps,
             epochs=settings.epochs,
             callbacks=callbacks,
@@ -204,6 +215,7 @@ class _Training:
                 "rows": _digest(self.train),
                 "dev_rows": measure and _digest(measure.encoded),
                 "task": _mark([json.dumps(self.task.spec, sort_keys=True, default=str).encode()]),
+                "start": _mark([weight.tobytes() for weight in self.model.get_weights()]),
             },
         )
 

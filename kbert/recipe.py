@@ -42,7 +42,7 @@ class Recipe:
             the embeddings alone. (Lee et al., 2019)
         unfreeze_every: Epochs after which one layer more is trained, from the top; begins with
             `freeze_layers` frozen, or all. (Howard and Ruder, 2018)
-        lora_rank: Rank of the adapters that are trained in place of the encoder. (Hu et al., 2021)
+        lora_rank: Rank of the adapters that are trained in place of the encoder's layers. (Hu et al., 2021)
 
     Raises:
         InputError: A value is out of its range, or two do not go together.
@@ -69,6 +69,10 @@ class Recipe:
         frozen = [n for n in ("freeze_layers", "unfreeze_every", "lora_rank") if getattr(self, n) is not None]
         if "lora_rank" in frozen and (len(frozen) > 1 or self.layer_decay is not None):
             raise InputError("--lora_rank freezes the encoder; leave out --layer_decay and other freezing")
+        if "lora_rank" in frozen and self.reinit_layers is not None:
+            raise InputError(
+                "--lora_rank freezes the encoder; what --reinit_layers starts anew would stay random"
+            )
         if frozen and self.fgm_epsilon is not None:
             raise InputError(
                 f"--fgm_epsilon moves the token embeddings, which --{frozen[0]} freezes; choose one"

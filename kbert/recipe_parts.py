@@ -20,12 +20,33 @@ def prepare_model(recipe: Recipe, model: HeadModel) -> None:
         layers = getattr(recipe, name)
         if layers is not None and layers > model.config.num_layers:
             raise InputError(f"--{name}={layers}, but the encoder has {model.config.num_layers} layers")
+    _check_freezing(recipe, model.config.num_layers)
     if recipe.reinit_layers is not None:
         reinitialize_top_layers(model, recipe.reinit_layers)
     if recipe.lora_rank is not None:
         model.enable_lora(recipe.lora_rank)
+        if model.bert.pooler is not None:
+            # Not every checkpoint has one: what may have started at random must be able to learn.
+            for weight in model.bert.pooler.weights:
+                weight.trainable = True
     if recipe.freeze_layers is not None and recipe.unfreeze_every is None:
         training.freeze_layers(model, recipe.freeze_layers)
+
+
+def _check_freezing(recipe: Recipe, layers: int) -> None:
+    """Refuses to freeze for good what starts at random, and to grade rates where all is frozen."""
+    frozen = recipe.freeze_layers
+    if frozen is None or recipe.unfreeze_every is not None:
+        return
+    if recipe.reinit_layers and frozen + recipe.reinit_layers > layers:
+        raise InputError(
+            f"--freeze_layers={frozen} would freeze some of the top {recipe.reinit_layers} layers "
+            f"as --reinit_layers leaves them, random; expected a sum of at most {layers}"
+        )
+    if recipe.layer_decay is not None and frozen == layers:
+        raise InputError(
+            f"--layer_decay has no layer to slow down, as --freeze_layers={frozen} freezes all; choose one"
+        )
 
 
 def apply_to_objective(recipe: Recipe, objective, label_ids: np.ndarray | None = None):

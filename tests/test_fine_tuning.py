@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -84,6 +85,36 @@ def test_a_stopped_run_goes_on_bit_for_bit(run, monkeypatch):
     for weight, expected in zip(again.model.get_weights(), whole.model.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, expected)
     assert [logs["loss"] for logs in again.history] == [logs["loss"] for logs in whole.history]
+
+
+@pytest.mark.slow
+def test_a_run_that_crashed_goes_on_after_its_last_epoch(run, monkeypatch):
+    """Nothing could be saved as it ended."""
+    whole, begun = run("whole", epochs=3), []
+    original = training.ProgressLog.on_epoch_begin
+
+    def crash(self, epoch, logs=None):
+        begun.append(epoch)
+        original(self, epoch, logs)
+        if begun == [0, 1, 2]:
+            raise MemoryError
+
+    monkeypatch.setattr(training.ProgressLog, "on_epoch_begin", crash)
+    with pytest.raises(MemoryError):
+        run("crashed", epochs=3)
+    again = run("crashed", epochs=3)
+    assert begun == [0, 1, 2, 2]
+    for weight, expected in zip(again.model.get_weights(), whole.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, expected)
+
+
+def test_a_run_does_not_go_on_from_another_start(run, monkeypatch):
+    """Its weights would replace those of another --init, whose name the manifest would then have."""
+    run(epochs=1)
+    set_seed = keras.utils.set_random_seed
+    monkeypatch.setattr(keras.utils, "set_random_seed", lambda seed: set_seed(seed + 1))
+    with pytest.raises(InputError, match="holds a run with start=.*, which cannot go on with"):
+        run(epochs=1)
 
 
 def test_a_run_does_not_go_on_with_other_rows_or_another_task(run):

@@ -27,6 +27,7 @@ from kbert.recipe import Recipe
         ({"class_weights": "most"}, "expected equal or balanced"),
         ({"lora_rank": 4, "freeze_layers": 1}, "--lora_rank freezes the encoder"),
         ({"lora_rank": 4, "layer_decay": 0.9}, "--lora_rank freezes the encoder"),
+        ({"lora_rank": 4, "reinit_layers": 1}, "would stay random"),
         ({"fgm_epsilon": 1.0, "freeze_layers": 0}, "which --freeze_layers freezes"),
     ],
 )
@@ -65,6 +66,36 @@ def test_a_recipe_sets_everything_it_names(tiny_config):
     assert any("/layer_1/" in w.path for w in model.trainable_weights)
     with pytest.raises(InputError, match="--reinit_layers=3, but the encoder has 2"):
         recipe_parts.prepare_model(Recipe(reinit_layers=3), model)
+
+
+@pytest.mark.parametrize(
+    "values, match",
+    [
+        ({"reinit_layers": 1, "freeze_layers": 2}, "--freeze_layers=2 would freeze some of the top 1 layers"),
+        ({"layer_decay": 0.9, "freeze_layers": 2}, "--layer_decay has no layer to slow down"),
+    ],
+)
+def test_what_starts_at_random_is_not_frozen_for_good(tiny_config, values, match):
+    model = BertClassifier(tiny_config, 3)
+    model.build()
+    with pytest.raises(InputError, match=match):
+        recipe_parts.prepare_model(Recipe(**values), model)
+    recipe_parts.prepare_model(Recipe(**values, unfreeze_every=1), model)  # There it is for a while.
+
+
+def test_the_pooler_learns_beside_adapters(tiny_config):
+    """A checkpoint may have none, and a random one that stays as it is would be between text and head."""
+    model = BertClassifier(tiny_config, 3)
+    model.build()
+    recipe_parts.prepare_model(Recipe(lora_rank=2), model)
+    kinds = {
+        part
+        for w in model.trainable_weights
+        for part in ("lora_", "/pooler/", "/classifier/")
+        if part in w.path
+    }
+    assert kinds == {"lora_", "/pooler/", "/classifier/"}
+    assert all(any(kind in w.path for kind in kinds) for w in model.trainable_weights)
 
 
 def test_a_training_of_all_at_once(tiny_config):

@@ -55,7 +55,9 @@ def _bucketed_order(
     order = rng.permutation(len(lengths))
     batches = []
     for pool in np.split(order, range(pool_batches * batch_size, len(order), pool_batches * batch_size)):
-        pool = pool[np.argsort(lengths[pool], kind="stable")]
+        if pool_batches > 1:
+            # Within a single batch it would give one replica the short rows, and another one the long ones.
+            pool = pool[np.argsort(lengths[pool], kind="stable")]
         batches += np.split(pool, range(batch_size, len(pool), batch_size))
     return [batches[i] for i in rng.permutation(len(batches))]
 

@@ -84,6 +84,7 @@ class TextModule(tf.Module, abc.ABC):
         self.max_length = longest
         self.weights = [weight.value for weight in model.weights]
         self._predict = functools.partial(_without_padding, model, self._task)
+        self._predict_plainly = functools.partial(self._task.predictions, model)
         self._encode = lambda inputs: model.bert(inputs, training=False, return_layers=True)
         #: Signatures that were asked for besides those of the task, by name. No dict: a `tf.Module` would
         #: take it for a part of the checkpoint.
@@ -197,8 +198,8 @@ class TextModule(tf.Module, abc.ABC):
         """What the task itself answers to one row, without batch and graph.
 
         Each row that is made of it goes through the model alone and, where nothing is ragged, without padding
-        and without mask, on the CPU: what could be wrong with batches, widths and masks in the graph cannot
-        be wrong here in the same way.
+        and without mask, on the CPU; padding that must be is computed as well. What could be wrong with
+        batches, widths and masks in the graph cannot be wrong here in the same way.
         """
         with tf.device("CPU"):
             rows = self._task.rows_of(*([text] for text in texts))
@@ -206,7 +207,7 @@ class TextModule(tf.Module, abc.ABC):
             outputs: dict[str, list[np.ndarray]] = {}
             for row in range(len(encoded)):
                 inputs = {name: values[row : row + 1] for name, values in encoded.inputs.items()}
-                for name, values in self._predict(_dense(inputs)).items():
+                for name, values in self._predict_plainly(_dense(inputs)).items():
                     outputs.setdefault(name, []).append(values[0].numpy())
         return self._task.answers(rows, encoded, outputs)[0]
 

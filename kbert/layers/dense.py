@@ -200,7 +200,7 @@ class AdaptableDense(TokenDense):
         outputs = super().call(inputs)
         if self.lora_rank is None:
             return outputs
-        return ops.add(outputs, _linear(_linear(inputs, self.lora_a), self._scaled_b(self.compute_dtype)))
+        return outputs + _linear(_linear(inputs, self.lora_a), self._scaled_b(self.compute_dtype))
 
     def call_split(self, first, others, at: int):
         """Two results of less work than one: the first `at` columns of y for one input, the rest for another.
@@ -222,7 +222,7 @@ class AdaptableDense(TokenDense):
             return outputs
         a, columns = ops.cast(self.lora_a, dtype), ops.split(self._scaled_b(dtype), [at], axis=1)
         updates = [_linear(_linear(first, a), columns[0]), _linear(_linear(others, a), columns[1])]
-        return [ops.add(outputs[0], updates[0]), ops.add(outputs[1], updates[1])]
+        return [outputs[0] + updates[0], outputs[1] + updates[1]]
 
     def get_config(self):
         config = super().get_config()

@@ -35,8 +35,8 @@ class BertEmbeddings(keras.layers.Layer):
     Call arguments:
         token_ids: int32 (B, S).
         segment_ids: int32 (B, S); all 0 when left out.
-        position_ids: int32 (B, S), each below S and `max_length` (or `extended_length`); 0, 1, 2, ... when
-            left out. With them a row may be longer than the positions reach, as one of several texts is.
+        position_ids: int32 (B, S), each below `max_length` (or `extended_length`); 0, 1, 2, ... when left
+            out. With them a row may be longer than the positions reach, as one of several texts is.
 
     Returns:
         float32 (B, S, hidden_dim), also under mixed precision.
@@ -110,7 +110,8 @@ class BertEmbeddings(keras.layers.Layer):
             segments = ops.matmul(
                 ops.one_hot(segment_ids, self.num_segments, dtype="float32"), self.segment_embeddings
             )
-        hidden = ops.add(ops.add(tokens, positions), segments)
+        # Not by `ops.add`, which takes what has one row and no tokens for a bias.
+        hidden = tokens + positions + segments
         return self.dropout_layer(self.layer_norm(hidden, training=training), training=training)
 
     def check_length(self, length) -> None:
@@ -132,18 +133,24 @@ class BertEmbeddings(keras.layers.Layer):
         self.check_length(length)
         if self.extended_length is None or (isinstance(length, int) and length <= self.max_length):
             return trained[:length]
-        # Su's a·u_i + (1 - a)·u_j with u = (p - a·p_0) / (1 - a), multiplied out.
         used = (length - 1) // self.max_length + 1
-        coarse = (trained[:used] - trained[:1]) * (_COARSE_SHARE / (1 - _COARSE_SHARE))
-        composed = ops.expand_dims(coarse, 1) + trained
+        composed = ops.expand_dims(self._coarse(trained[:used]), 1) + trained
         return ops.reshape(composed, (-1, self.hidden_dim))[:length]
 
     def _positions_at(self, position_ids):
         """The vectors of these positions, float32 (B, S, hidden_dim)."""
-        length = ops.shape(position_ids)[1]  # No position of a text in the row is higher.
-        if isinstance(length, int):
-            length = min(length, self.extended_length or self.max_length)
-        return ops.take(self._positions(length), position_ids, axis=0)
+        trained = self.position_embeddings
+        if self.extended_length is None:
+            return ops.take(trained, position_ids, axis=0)
+        coarse, fine = position_ids // self.max_length, position_ids % self.max_length
+        return self._coarse(ops.take(trained, coarse, axis=0)) + ops.take(trained, fine, axis=0)
+
+    def _coarse(self, trained):
+        """What i of position i·n + j adds to the j-th: Su's a·u_i + (1 - a)·u_j, multiplied out.
+
+        There u = (p - a·p_0) / (1 - a), p the trained vectors.
+        """
+        return (trained - self.position_embeddings[:1]) * (_COARSE_SHARE / (1 - _COARSE_SHARE))
 
     def get_config(self):
         return {

@@ -1,7 +1,6 @@
 """`TransformerBlock`: attention and feed-forward, each with its residual and its normalization."""
 
 import keras
-from keras import ops
 
 from kbert.layers.activations import activation as activation_function
 from kbert.layers.attention import SelfAttention
@@ -137,11 +136,11 @@ class TransformerBlock(keras.layers.Layer):
         attended, *probabilities = attended if return_probabilities else (attended,)
         inputs = inputs if queries is None else queries
         attended = self.dropout_layer(attended, training=training)
-        hidden = self.attention_layer_norm(ops.add(inputs, attended), training=training)
+        hidden = self.attention_layer_norm(inputs + attended, training=training)
 
         transformed = self.output_dense(self._intermediate(hidden, training))
         transformed = self.dropout_layer(transformed, training=training)
-        outputs = self.output_layer_norm(ops.add(hidden, transformed), training=training)
+        outputs = self.output_layer_norm(hidden + transformed, training=training)
         return (outputs, *probabilities) if return_probabilities else outputs
 
     def _intermediate(self, hidden, training):

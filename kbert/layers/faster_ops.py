@@ -45,11 +45,12 @@ def best_class(logits):
     return tf.argmax(logits, axis=-1, output_type=tf.int32)
 
 
-def unpadding(padding_mask):
+def unpadding(padding_mask, training):
     """How to leave padding out of what needs no rows; None where shapes must be known beforehand.
 
     Args:
         padding_mask: bool, integer or float (B, S); non-zero = real token.
+        training: Whether gradients will be asked for; without, they are right, but slow.
 
     Returns:
         `kbert.layers.unpadding.Unpadding`, or None on a backend other than TensorFlow.
@@ -58,7 +59,7 @@ def unpadding(padding_mask):
         return None
     from kbert.layers.unpadding import Unpadding
 
-    return Unpadding(padding_mask)
+    return Unpadding(padding_mask, bool(training))
 
 
 def random_words(count, seed):

@@ -18,6 +18,8 @@ class Unpadding:
     Args:
         padding_mask: bool, integer or float (B, S); non-zero = real token. None is at L or behind it. Up to a
             32nd more than there are is computed, T in all, see `_rounded`.
+        fast_gradients: Whether gradients matter. TensorFlow never forgets a gradient of one's own in a graph,
+            nor that graph and its weights: what only answers should do without.
 
     Attributes:
         mask: bool (B, L), what is left of the mask.
@@ -26,7 +28,8 @@ class Unpadding:
         Zeng et al., 2022, "Boosting Distributed Training Performance of the Unpadded BERT Model".
     """
 
-    def __init__(self, padding_mask):
+    def __init__(self, padding_mask, fast_gradients: bool = False):
+        self._fast_gradients = fast_gradients
         real = tf.cast(padding_mask, tf.bool)
         self._rows, self._whole_length = (
             tf.shape(real)[axis] if size is None else size for axis, size in enumerate(real.shape)
@@ -42,9 +45,17 @@ class Unpadding:
         # Padding comes from behind the last token, where there is a 0.
         self._sources = tf.where(real, tf.cumsum(tf.cast(real, tf.int32)) - 1, count + self._spare)
 
-    def columns(self):
-        """The place of each token in its own row, int32 (1, T)."""
-        columns = tf.math.floormod(self._places, self._length)
+    def columns(self, longest: int):
+        """The place of each token in its own row, int32 (1, T).
+
+        Args:
+            longest: What S may be; a longer batch is an error when it comes.
+        """
+        fits = tf.debugging.assert_less_equal(
+            self._whole_length, longest, message="a sequence is longer than the positions of the model"
+        )
+        with tf.control_dependencies([fits]):
+            columns = tf.math.floormod(self._places, self._length)
         return tf.expand_dims(tf.pad(columns, [[0, self._spare]]), 0)
 
     def remove(self, values):
@@ -70,10 +81,14 @@ class Unpadding:
     def _tokens_of(self, rows):
         if not rows.dtype.is_floating:
             return tf.pad(tf.gather(rows, self._places), [[0, self._spare]])
+        if not self._fast_gradients:
+            return self._with_spare(rows)
         moved = tf.custom_gradient(lambda rows: (self._with_spare(rows), self._with_padding))
         return moved(rows)
 
     def _rows_of(self, tokens):
+        if not self._fast_gradients:
+            return self._with_padding(tokens)
         moved = tf.custom_gradient(lambda tokens: (self._with_padding(tokens), self._with_spare))
         return moved(tokens)
 

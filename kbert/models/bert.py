@@ -138,7 +138,7 @@ class Bert(AdaptableModel):
         inputs = as_features(inputs)
         _check_packing(inputs)
         asked = self._asked(inputs, pooled_only, positions)
-        padding = self._unpadding(inputs, return_layers and not pooled_only)
+        padding = self._unpadding(inputs, return_layers and not pooled_only, training)
         hidden = self._embedded(inputs, padding, training)
         bias = _attention_bias(inputs) if padding is None else attention_bias(padding.mask)
         layer_outputs, maps = [hidden], []
@@ -184,11 +184,11 @@ class Bert(AdaptableModel):
         real = ops.cast(ops.cast(inputs[features.PADDING_MASK], "bool"), "int32")
         return ops.sum(real, axis=tuple(range(1, len(real.shape))))
 
-    def _unpadding(self, inputs, return_layers):
+    def _unpadding(self, inputs, return_layers, training):
         """How padding is left out; None where it is not, as where all layers are asked for in rows."""
         if return_layers or not self._leaves_padding_out(inputs):
             return None
-        return unpadding(inputs[features.PADDING_MASK])
+        return unpadding(inputs[features.PADDING_MASK], training)
 
     def _leaves_padding_out(self, inputs):
         return self.unpad and features.PADDING_MASK in inputs and features.PART_IDS not in inputs
@@ -199,7 +199,7 @@ class Bert(AdaptableModel):
         if padding is not None:
             self.embeddings.check_length(ops.shape(ids[0])[1])
             ids = [None if values is None else padding.remove(values) for values in ids[:2]]
-            ids.append(padding.columns())
+            ids.append(padding.columns(self.config.longest_sequence))
         return self.embeddings(*ids, training=training)
 
     def _asked(self, inputs, pooled_only, positions):

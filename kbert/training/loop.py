@@ -112,7 +112,8 @@ def fit(
                 calls.on_epoch_end(epoch, logs)
             state.stopped = model.stop_training
             signals.agree(over_workers)
-            run.save(now=signals.agreed or model.stop_training or state.step == total_steps)
+            # After an epoch too, whose measure may have taken long.
+            run.save(now=signals.agreed or model.stop_training or done == steps_per_epoch)
             signals.leave()
     calls.on_train_end()
     return state.history

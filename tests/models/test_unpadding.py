@@ -1,8 +1,12 @@
 """`unpad=True`: padding is left out of the work, and out of nothing else."""
 
+import gc
+import weakref
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kbert.layers import Dropout
 from kbert.models import Bert, BertClassifier, BertTagger
@@ -60,13 +64,59 @@ def test_the_pooled_output_alone(config):
     assert np.isfinite(outputs["pooled_output"]).all()
 
 
-def test_a_mask_may_have_holes(config):
+@pytest.mark.parametrize(
+    "mask",
+    [
+        [[1, 0, 1, 1, 0, 1], [1, 1, 0, 0, 1, 0]],
+        [[0, 0, 0, 1, 1]],
+        [[1, 0, 0, 0, 1]],
+        [[0, 0, 0, 1], [0, 0, 0, 1]],
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("max_length", [None, 3])
+def test_a_mask_may_have_holes_and_begin_late(mask, max_length, config):
+    """Places may be higher than there are tokens; also where positions are made of two."""
+    if max_length:
+        config = config.replace(max_length=max_length, extended_length=max_length**2)
     plain, other = pair(Bert, config)
-    inputs = make_inputs(config, (2, 6))
-    inputs["padding_mask"] = np.array([[1, 0, 1, 1, 0, 1], [1, 1, 0, 0, 1, 0]], "int32")
+    shape = (len(mask), len(mask[0]))
+    inputs = {n: v[: shape[0]] for n, v in make_inputs(config, (2, shape[1])).items()}
+    inputs["padding_mask"] = np.array(mask, "int32")
     expected, outputs = (numbers(model(inputs))["sequence_output"] for model in (plain, other))
     real = inputs["padding_mask"] == 1
     np.testing.assert_allclose(outputs[real], expected[real], atol=1e-5)
+
+
+def test_padding_alone(config):
+    """As a part of a batch may be; in a graph, and without one."""
+    _, other = pair(BertClassifier, config, 3)
+    inputs = {**make_inputs(config, (2, 4)), "padding_mask": np.zeros((2, 4), "int32")}
+    for call in (other, tf.function(other)):
+        assert np.isfinite(call(inputs, training=True)["logits"]).all()
+
+
+def test_a_row_that_is_too_long_is_an_error_when_it_comes(config):
+    _, other = pair(Bert, config.replace(max_length=8))
+    rows = tf.TensorSpec([None, None], tf.int32)
+    call = tf.function(
+        lambda ids: other({"token_ids": ids, "padding_mask": tf.ones_like(ids)}), input_signature=[rows]
+    )
+    assert call(np.ones((2, 8), "int32"))["sequence_output"].shape == (2, 8, config.hidden_dim)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="longer than the positions"):
+        call(np.ones((1, 9), "int32"))
+
+
+def test_graphs_that_only_answer_are_forgotten(config):
+    """TensorFlow keeps a gradient of one's own for good, and with it the graph and all weights."""
+
+    def traced():
+        call = tf.function(pair(Bert, config)[1]).get_concrete_function(uneven(config))
+        return weakref.ref(call.graph)
+
+    graph = traced()
+    gc.collect()
+    assert graph() is None
 
 
 def test_without_a_mask_and_for_all_layers_nothing_changes(config):

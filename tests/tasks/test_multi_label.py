@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from kbert import data, fine_tuning
 from kbert.data import LabelSetExample
 from kbert.errors import InputError
 from kbert.tasks import Columns, MultiLabel, task_class
@@ -52,19 +53,31 @@ def test_the_threshold_decides_and_is_chosen_on_dev(tokenizer):
 
 @pytest.mark.parametrize("pooling, given", [("mean", []), ("max", ["film", "good"]), ("vote", ["film"])])
 def test_windows_of_a_text_give_one_set(tokenizer, pooling, given):
-    data = rows(("the a is was not good", "film good"), ("film", "film"))
-    task = MultiLabel.learn(data, tokenizer, 4, long_text="windows", stride=2, window_pooling=pooling)
-    encoded = task.encode(data)
+    texts = rows(("the a is was not good", "film good"), ("film", "film"))
+    task = MultiLabel.learn(texts, tokenizer, 4, long_text="windows", stride=2, window_pooling=pooling)
+    encoded = task.encode(texts)
     assert encoded.owner.tolist() == [0, 0, 0, 1]
     outputs = logits_of([[0.6, 0.1], [0.6, 0.1], [0.1, 0.9], [0.3, 0.2]])
-    answers = task.answers(data, encoded, outputs)
+    answers = task.answers(texts, encoded, outputs)
     assert [answer["labels"] for answer in answers] == [given, []]
 
 
+def test_epochs_are_compared_by_thresholds_of_their_own(tokenizer, tiny_config, monkeypatch):
+    """By 0.5, neither of these would give any label, and the first would be kept."""
+    task = MultiLabel.learn(DATA, tokenizer, 16)
+    gold = data.label_matrix(DATA, task.labels)
+    outputs = iter([logits_of(np.full_like(gold, 0.2)), logits_of(np.where(gold, 0.45, 0.05))])
+    monkeypatch.setattr(fine_tuning, "Predictor", lambda *_, **__: lambda encoded: next(outputs))
+    model = task.blank_model(tiny_config)
+    model.build()
+    measure = fine_tuning._Measure(task, model, model, DATA, parts=1)
+    assert measure(None)["micro_f1"] < 1.0 == measure(None)["micro_f1"]
+
+
 def test_it_learns_labels_that_come_together(tokenizer, fine_tuned):
-    data = rows(*((f"{text} {'the ' * n}", labels) for n in range(4) for text, labels in (
+    texts = rows(*((f"{text} {'the ' * n}", labels) for n in range(4) for text, labels in (
         ("good film", "g f"), ("film", "f"), ("good", "g"), ("was", ""))))  # fmt: skip
-    done = fine_tuned(MultiLabel.learn(data, tokenizer, 16), data, epochs=40, seed=2)
+    done = fine_tuned(MultiLabel.learn(texts, tokenizer, 16), texts, epochs=40, seed=2)
     assert done.scores["micro_f1"] == 1.0 == done.score
     assert done.task.spec["threshold"] != 0.5
     assert [answer["labels"] for answer in done.answers[:4]] == [["f", "g"], ["f"], ["g"], []]

@@ -99,7 +99,7 @@ def test_a_signal_saves_first(number, error, whole, tmp_path):
     assert signal.getsignal(number) is before
     if error is Terminated:
         assert stopped.value.code == 75
-    assert Checkpoints(tmp_path / "checkpoints").steps() == [14]
+    assert Checkpoints(tmp_path / "checkpoints").steps() == [14, 10]  # 10 is the end of an epoch.
     values, history = small_run.run(tmp_path, every_steps=100)
     np.testing.assert_array_equal(values[0], whole[0][0])
     assert history == whole[1]
