@@ -1,5 +1,6 @@
 """The report of a run on the rows that it was measured on; see `kbert.evaluation.Report`."""
 
+import dataclasses
 import os
 import shlex
 import sys
@@ -10,8 +11,17 @@ from typing import Any
 import numpy as np
 
 from kbert import run_grid
-from kbert.data import EncodedRows
-from kbert.evaluation import Report, Score, learning_curves, length_figures, measured, write_report
+from kbert.data import DataFault, EncodedRows
+from kbert.evaluation import (
+    Report,
+    Score,
+    json_lines,
+    learning_curves,
+    length_figures,
+    measured,
+    write_report,
+    write_whole,
+)
 from kbert.fine_tuning import FineTuned
 from kbert.manifest import write_manifest
 from kbert.tasks import Task
@@ -76,6 +86,26 @@ def write_run_report(
     write_report(folder, report)
 
 
+def write_predictions(
+    folder: str | os.PathLike, task: Task, rows: Sequence, answers: Sequence[dict], labelled: bool = True
+) -> None:
+    """Writes `predictions.jsonl`, and the benchmark's own form where the task knows one.
+
+    Args:
+        folder: It must exist.
+        task: Of the model.
+        rows: That were answered.
+        answers: Of the task.
+        labelled: Whether the rows say what is right.
+    """
+    predictions = [task.prediction_row(row, answer) for row, answer in zip(rows, answers, strict=True)]
+    if not labelled:
+        predictions = [{key: row[key] for key in row if key != "gold"} for row in predictions]
+    files = {"predictions.jsonl": json_lines(predictions), **task.submission(rows, answers)}
+    for name, text in files.items():
+        write_whole(Path(folder) / name, text)
+
+
 def write_results(
     model_dir: Path,
     best: FineTuned,
@@ -86,8 +116,9 @@ def write_results(
     flags: dict[str, Any],
     data: Mapping[str, str],
     seconds: float,
+    faults: Sequence[DataFault] = (),
 ) -> None:
-    """Writes the manifest of fine-tuning and, where it was measured, the report: of the best run, and of all.
+    """Writes the manifest of fine-tuning and, where it was measured, report and predictions of the best run.
 
     Args:
         model_dir: Of the model.
@@ -98,6 +129,7 @@ def write_results(
         flags: Of the command.
         data: What for -> name of the file.
         seconds: That all of it took.
+        faults: Of the data.
     """
     runs, spread = [], []
     if len(points) > 1:
@@ -110,5 +142,7 @@ def write_results(
             model_dir, best.task, dev_rows, best.answers, best.scores,
             model=str(model_dir), data=data, lengths=train.lengths, num_truncated=train.num_truncated,
             history=best.history, run_dir=run_grid.folder_of_best(points),
-            runs=runs, spread=spread, seconds=seconds,
+            runs=runs, spread=spread, seconds=seconds, flags=flags,
+            faults=[dataclasses.asdict(fault) for fault in faults],
         )  # fmt: skip
+        write_predictions(model_dir, best.task, dev_rows, best.answers)

@@ -117,16 +117,17 @@ def find_scheme(sentences: Iterable[Sequence[str]]) -> str | None:
         sentences: The tags of each.
 
     Returns:
-        One of `SCHEMES`; None where tags are of another form, such as parts of speech.
+        One of `SCHEMES`; None where most sentences have tags of another form, such as parts of speech.
     """
-    faults = dict.fromkeys(SCHEMES, 0)
+    faults, fitting = dict.fromkeys(SCHEMES, 0), 0
     for tags in sentences:
         try:
             for scheme in SCHEMES:
                 faults[scheme] += len(faulty_tags(tags, scheme))
+            fitting += 1
         except InputError:
-            return None
-    return min(SCHEMES, key=faults.__getitem__)
+            fitting -= 1
+    return min(SCHEMES, key=faults.__getitem__) if fitting >= 0 else None
 
 
 def split_tag(tag: str) -> tuple[str, str]:

@@ -28,7 +28,7 @@ class TaskOptions:
     long_text: Literal["truncate", "windows"] | None = None
     stride: int | None = None
     window_pooling: Literal["mean", "max", "vote"] | None = None
-    scheme: Literal["BIO", "IOB1", "BIOES", "BMES", "none"] | None = None
+    scheme: Literal["BIO", "BIOES", "none"] | None = None
     crf: bool | None = None
     max_question_length: int | None = None
     max_answer_length: int | None = None

@@ -70,6 +70,21 @@ def test_regression_shows_the_largest_distances_first(report):
     assert found["number_pairs"] == [[0.0, 0.5], [1.0, 1.0], [2.0, 2.0], [3.0, 1.0]]
 
 
+def test_tags_that_are_no_entities_have_an_interval_and_errors_too(report):
+    rows = [TaggedText("good film", ((0, 4), (5, 9)), ("JJ", "NN"), f"f:{i}") for i in range(1, 4)]
+    said = [{"tags": tags, "scores": [0.9, 0.6]} for tags in (["JJ", "NN"], ["JJ", "JJ"], ["JJ", "NN"])]
+    found, _, _ = report(Tagging, rows, said)
+    (score,) = found["scores"]
+    assert score["name"] == "accuracy" and score["value"] == pytest.approx(5 / 6)
+    assert score["low"] < 5 / 6 <= score["high"]
+    (error,) = found["errors"]
+    assert error["source"] == "f:2" and error["weight"] == 0.6
+    assert [(mark["begin"], mark["label"], mark["role"]) for mark in error["texts"][0]["marks"]] == [
+        (5, "NN", "gold"),
+        (5, "JJ", "predicted"),
+    ]
+
+
 def test_tagging_marks_entities_in_their_text(report):
     rows = [
         TaggedText("good film", ((0, 4), (5, 9)), ("B-A", "O"), "f:1"),

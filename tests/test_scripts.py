@@ -85,6 +85,28 @@ def test_evaluation_repeats_the_figure_of_the_run(work):
 
 
 @pytest.mark.slow
+def test_a_file_without_labels_is_answered_and_handed_in(work, tmp_path):
+    lines = [line.split("\t") for line in (DATA / "sentences.dev.tsv").read_text("utf-8").splitlines()]
+    text, label = (lines[0].index(name) for name in ("text", "label"))
+    test = tmp_path / "test.tsv"
+    test.write_text("".join(f"{row[text]}\n" for row in lines[:21]), encoding="utf-8")
+    folder, of_labelled = tmp_path / "test", json_rows(work / "model/predictions.jsonl")
+    done = succeed("evaluate.py", f"--model_dir={work}/model", f"--data={test}", "--nolabelled",
+                   "--submission=CLUE", f"--output_dir={folder}")  # fmt: skip
+    assert json.loads(done.stdout.splitlines()[-1]) == {"examples": 20, "truncated": 0}
+    rows = json_rows(folder / "predictions.jsonl")
+    assert [row["label"] for row in rows] == [row["label"] for row in of_labelled[:20]]
+    assert "gold" not in rows[0] and of_labelled[0]["gold"] == lines[1][label]
+    handed_in = [{"id": number, "label": row["label"]} for number, row in enumerate(rows)]
+    assert json_rows(folder / "clue_predict.json") == handed_in
+    assert not (folder / "report.html").exists()
+
+
+def json_rows(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.slow
 def test_pretraining_continues_from_a_checkpoint_with_its_heads(work):
     succeed("pretrain.py", f"--data_dir={work}/records", f"--vocab={work}/vocab.txt", "--steps=1",
             f"--init={work}/pretrained", "--batch_size=8", "--learning_rate=0",
@@ -114,6 +136,11 @@ def test_pretraining_starts_at_the_frequencies_of_the_tokens(work):
 WRONG = {
     "unknown flag": ("finetune.py", "--trian=x", "trian"),
     "missing flag": ("finetune.py", "--model_dir={tmp}/out", "--train"),
+    "labels that GLUE has not": (
+        "evaluate.py",
+        "--model_dir={work}/model --data={work}/train.tsv --submission=STS-B --output_dir={tmp}/out",
+        "--submission=STS-B: is for --task=regression",
+    ),
     "stray argument": ("evaluate.py", "--model_dir=x --data=y --output_dir={tmp}/out stray", "'stray'"),
     "missing file": (
         "finetune.py", "--train={tmp}/none.tsv --init={work}/pretrained --model_dir={tmp}/out", "none.tsv"

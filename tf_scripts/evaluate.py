@@ -1,7 +1,11 @@
 """Measures a fine-tuned model on a labelled file; the last line on stdout is one JSON object of metrics.
 
+A file without labels, such as the test file of a benchmark, is answered alone.
+
 Example:
   python tf_scripts/evaluate.py --model_dir=runs/mine --data=dev.tsv --output_dir=runs/mine/dev
+  python tf_scripts/evaluate.py --model_dir=runs/rte --data=test.tsv --nolabelled --submission=RTE \
+      --output_dir=runs/rte/test
 """
 
 import json
@@ -13,8 +17,10 @@ from absl import flags, logging
 from kbert import entry
 
 FLAGS = flags.FLAGS
+flags.DEFINE_bool("labelled", True, "Whether the file says what is right; if not, nothing is measured.")
+flags.DEFINE_string("submission", None, "Also writes this file of GLUE, such as RTE or STS-B, or of CLUE.")
 flags.DEFINE_string("model_dir", None, "Folder made by finetune.py.", required=True)
-flags.DEFINE_string("data", None, "Labelled file (.tsv, .csv, .jsonl) or tfds:NAME.", required=True)
+flags.DEFINE_string("data", None, "File in the form of the training file, or tfds:NAME.", required=True)
 flags.DEFINE_string("split", "validation", "Split of a tfds: data set.")
 flags.DEFINE_string("text_column", None, "Column of the text; default: a customary name, such as sentence.")
 flags.DEFINE_string(
@@ -29,15 +35,10 @@ flags.DEFINE_string(
 flags.DEFINE_integer("batch_size", 32, "Texts at a time.", lower_bound=1)
 
 
-def main():
-    started = time.monotonic()
-    from kbert import inference, run_report
-    from kbert.evaluation import json_lines, write_whole
+def _columns(task):
     from kbert.tasks import Columns
 
-    answering = inference.pipeline(FLAGS.model_dir, FLAGS.batch_size)
-    task = answering.task
-    columns = Columns(
+    return Columns(
         text=FLAGS.text_column,
         pair="" if task.spec.get("pair") is False else FLAGS.pair_column,
         label=FLAGS.label_column,
@@ -45,34 +46,44 @@ def main():
         separator=FLAGS.separator,
         split=FLAGS.split,
     )
-    rows = task.read(FLAGS.data, columns)
-    encoded = task.encode(rows)
-    answers = answering.answers(rows, encoded)
-    metrics = {
-        **task.scores(rows, answers),
-        "examples": len(rows),
-        "truncated": encoded.num_truncated,
-    }
 
-    output = Path(FLAGS.output_dir)
+
+def main():
+    started = time.monotonic()
+    from kbert import inference, run_report
+    from kbert.evaluation import benchmark_file, write_whole
+
+    answering = inference.pipeline(FLAGS.model_dir, FLAGS.batch_size)
+    task, output = answering.task, Path(FLAGS.output_dir)
+    rows = task.read(FLAGS.data, _columns(task), labelled=FLAGS.labelled)
+    if FLAGS.submission:
+        benchmark_file(FLAGS.submission, task.name, [])  # What is no file of theirs is told at once.
+    encoded = task.encode(rows, labelled=FLAGS.labelled)
+    answers = answering.answers(rows, encoded)
+    metrics = {"examples": len(rows), "truncated": encoded.num_truncated}
+    if FLAGS.labelled:
+        metrics = {**task.scores(rows, answers), **metrics}
+    files = dict([benchmark_file(FLAGS.submission, task.name, answers)]) if FLAGS.submission else {}
     output.mkdir(parents=True, exist_ok=True)
-    predictions = [task.prediction_row(row, answer) for row, answer in zip(rows, answers, strict=True)]
-    files = {"predictions.jsonl": json_lines(predictions), **task.submission(rows, answers)}
+    run_report.write_predictions(output, task, rows, answers, labelled=FLAGS.labelled)
     for name, text in {**files, "metrics.json": json.dumps(metrics, indent=2) + "\n"}.items():
         write_whole(output / name, text)
-    run_report.write_run_report(
-        output,
-        task,
-        rows,
-        answers,
-        metrics,
-        model=FLAGS.model_dir,
-        data={"dev": FLAGS.data},
-        lengths=encoded.lengths,
-        num_truncated=encoded.num_truncated,
-        seconds=time.monotonic() - started,
+    if FLAGS.labelled:
+        run_report.write_run_report(
+            output,
+            task,
+            rows,
+            answers,
+            metrics,
+            model=FLAGS.model_dir,
+            data={"dev": FLAGS.data},
+            lengths=encoded.lengths,
+            num_truncated=encoded.num_truncated,
+            seconds=time.monotonic() - started,
+        )
+    logging.info(
+        "%d predictions in %s%s", len(rows), output, ", and a report: report.html" if FLAGS.labelled else ""
     )
-    logging.info("%d predictions in %s, and a report: report.html", len(rows), output)
     print(json.dumps(metrics))
 
 

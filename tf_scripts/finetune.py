@@ -66,13 +66,14 @@ def _columns(split):
 
 
 def _read(task):
-    """The training rows and the dev rows, of which there may be none; their faults are told."""
+    """The training rows, the dev rows, of which there may be none, and their faults, which are told."""
     from kbert.data import report_faults
 
     train = task.read(FLAGS.train, _columns(FLAGS.train_split))
     dev = task.read(FLAGS.dev, _columns(FLAGS.dev_split)) if FLAGS.dev else []
-    report_faults(task.faults(train, dev), FLAGS.strict)
-    return train, dev
+    faults = task.faults(train, dev)
+    report_faults(faults, FLAGS.strict)
+    return train, dev, faults
 
 
 def _numbers(flag, kind):
@@ -106,7 +107,7 @@ def main():
     learning_rates = _numbers("learning_rate", float)
     _check_need_of_dev(len(seeds) * len(learning_rates))
     kind = task_class(FLAGS.task)
-    train, dev = _read(kind)
+    train, dev, faults = _read(kind)
     start = starting_point(
         init=FLAGS.init, size=FLAGS.size, vocab=FLAGS.vocab, lowercase=FLAGS.lowercase,
         num_hidden_layers_used=FLAGS.num_hidden_layers_used,
@@ -136,7 +137,7 @@ def main():
     run_report.write_results(
         folder, best, points, dev, encoded,
         flags={flag.name: flag.value for flag in FLAGS.get_key_flags_for_module(__name__)},
-        data={"train": FLAGS.train, "dev": FLAGS.dev}, seconds=time.monotonic() - started,
+        data={"train": FLAGS.train, "dev": FLAGS.dev}, seconds=time.monotonic() - started, faults=faults,
     )  # fmt: skip
     run_grid.clear(points)
     logging.info("saved %s after %.0f s", FLAGS.model_dir, time.monotonic() - started)

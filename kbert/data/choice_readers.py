@@ -27,7 +27,13 @@ class ChoiceExample:
 
 
 def read_choices(
-    source: str, *, labelled: bool = True, split: str = "train", data_dir: str | None = None
+    source: str,
+    *,
+    context_column: str | None = None,
+    label_column: str | None = None,
+    labelled: bool = True,
+    split: str = "train",
+    data_dir: str | None = None,
 ) -> list[ChoiceExample]:
     """All rows of a JSON lines file, or of a dataset, of multiple choice.
 
@@ -37,6 +43,8 @@ def read_choices(
 
     Args:
         source: Path of the file, or `tfds:` name.
+        context_column: What the contexts are called, if none of the above.
+        label_column: What the labels are called, if none of the above.
         labelled: Whether every row must have a label.
         split: Of a `tfds:` dataset.
         data_dir: Where `tensorflow_datasets` keeps its data; None is its default.
@@ -46,10 +54,16 @@ def read_choices(
             none of them.
     """
     wanted = [
-        Column("context", None, ("context", "text", "passage", "article"), required=False, may_vary=True),
+        Column(
+            "context",
+            context_column,
+            ("context", "text", "passage", "article"),
+            required=False,
+            may_vary=True,
+        ),
         Column("question", None, ("question",), required=False, may_vary=True),
         Column("choices", None, ("choices", "options", "endings")),
-        Column("label", None, ("label", "answer"), required=labelled, may_vary=not labelled),
+        Column("label", label_column, ("label", "answer"), required=labelled, may_vary=not labelled),
     ]
     examples = []
     for place, (context, question, choices, label) in read_columns(

@@ -2,7 +2,7 @@
 
 import difflib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from absl import logging
@@ -147,12 +147,7 @@ def tagging_faults(
     return _found(
         (
             f"tag against the rules of {scheme}",
-            (
-                f"{text.source}, word {place + 1} ({text.tags[place]}, not {right})"
-                for text in [*train, *dev]
-                if scheme
-                for place, right in faulty_tags(text.tags, scheme)
-            ),
+            _places_of_faulty_tags([*train, *dev] if scheme else [], scheme),
         ),
         (
             "type of one word only (a typo?)",
@@ -164,6 +159,15 @@ def tagging_faults(
         ),
         ("text of dev that is also in train", (text.source for text in dev if text.text in texts)),
     )
+
+
+def _places_of_faulty_tags(texts: Sequence[TaggedText], scheme: str | None) -> Iterator[str]:
+    for text in texts:
+        try:
+            for place, right in faulty_tags(text.tags, scheme or ""):
+                yield f"{text.source}, word {place + 1} ({text.tags[place]}, not {right})"
+        except InputError as error:
+            yield f"{text.source} ({str(error).partition(';')[0]})"
 
 
 def answer_faults(train: Sequence[Question], dev: Sequence[Question] = ()) -> list[DataFault]:

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from absl import logging
+
 from kbert.data.json_lines import parse_object
 from kbert.errors import InputError
 
@@ -18,7 +20,7 @@ class Column(NamedTuple):
     """Which column of a file holds what.
 
     Args:
-        role: What it holds, such as `text`; also in the flag that names it, `--text_column`.
+        role: What it holds, such as `text`.
         asked: Its name as the user gave it; None looks for a customary one, `""` is none.
         customary: The names it has in well-known files.
         required: Whether there must be one.
@@ -30,6 +32,14 @@ class Column(NamedTuple):
     customary: tuple[str, ...]
     required: bool = True
     may_vary: bool = False
+
+    @property
+    def remedy(self) -> str:
+        """What its user can do where it is not found."""
+        flags = {"text": "text", "context": "text", "pair": "pair", "label": "label", "score": "label"}
+        if self.role not in flags:
+            return f"rename the one with the {self.role}"
+        return f"set --{flags[self.role]}_column, or --columns if the file has no header line"
 
 
 def read_columns(
@@ -71,6 +81,21 @@ def read_columns(
         raise InputError(f"{source}: has no rows; expected a header line and at least one row of data")
 
 
+def warn_of_unsaid(source: str, places: Sequence[str], what: str) -> None:
+    """Tells of rows that say nothing of what they may have none of: is it none, or a name misspelt?
+
+    Args:
+        source: Of the rows.
+        places: File and line of each.
+        what: They may have, in words.
+    """
+    if places:
+        logging.warning(
+            "%s: %d rows, such as %s, do not say what %s they have, and are read as without any; [] says so",
+            *(source, len(places), places[0], what),
+        )
+
+
 def _column(row: dict, column: Column, place: str) -> str | None:
     """The name that the column has in this file."""
     role, asked, customary, required, _ = column
@@ -79,15 +104,14 @@ def _column(row: dict, column: Column, place: str) -> str | None:
     if asked is not None:
         if asked not in row:
             raise InputError(
-                f"{place}: there is no column {asked!r}; the columns are {', '.join(row)}; "
-                f"set --{role}_column"
+                f"{place}: there is no column {asked!r}; the columns are {', '.join(row)}; {column.remedy}"
             )
         return asked
     found = next((name for name in customary if name in row), None)
     if found is None and required:
         raise InputError(
             f"{place}: none of the columns {', '.join(row)} has a customary name for the {role} "
-            f"({', '.join(customary)}); set --{role}_column, or --columns if the file has no header line"
+            f"({', '.join(customary)}); {column.remedy}"
         )
     return found
 

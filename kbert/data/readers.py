@@ -10,7 +10,7 @@ from typing import Any
 from absl import logging
 
 from kbert.data.examples import Example
-from kbert.data.labelled_rows import Column, read_columns
+from kbert.data.labelled_rows import Column, read_columns, warn_of_unsaid
 from kbert.errors import InputError
 
 _TEXT_COLUMNS = ("text", "sentence", "text_a", "sentence1", "#1 String", "premise", "question1")
@@ -168,11 +168,14 @@ def read_label_sets(
     ]
     if not separator:
         raise InputError("--separator= is empty; expected what stands between labels, such as a comma")
-    examples = []
+    examples, unsaid = [], []
     rows = read_columns(source, wanted, names=columns, split=split, data_dir=data_dir)
     for place, (text, pair, labels) in rows:
+        unsaid += [place] if labels is None else []
         labels = dict.fromkeys(part for part in _label_parts(labels, separator, place) if part)
         examples.append(LabelSetExample(str(text), _text(pair), tuple(labels), place))
+    if labelled:
+        warn_of_unsaid(source, unsaid, "labels")
     return examples
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from absl import logging
 
-from kbert.data.labelled_rows import Column, read_columns
+from kbert.data.labelled_rows import Column, read_columns, warn_of_unsaid
 from kbert.errors import InputError
 from kbert.tag_schemes import Entity, entities_of, tags_of
 
@@ -86,7 +86,7 @@ def read_entities(
         Column("text", text_column, ("text",)),
         Column("label", entities_column if labelled else "", ("entities", "spans", "label")),
     ]
-    texts, widened = [], 0
+    texts, widened, unsaid = [], 0, []
     for place, (text, spans) in read_columns(source, wanted):
         text = str(text)
         words = split_words(text)
@@ -94,6 +94,7 @@ def read_entities(
             raise InputError(
                 f"{place}: the entities are {spans!r}; expected a list of objects with start, end and type"
             )
+        unsaid += [place] if spans is None else []
         spans = sorted(_span(span, text, place) for span in spans or ())
         entities = [_entity(span, words) for span in spans]
         for before, entity, span in zip(entities, entities[1:], spans[1:], strict=False):
@@ -106,6 +107,8 @@ def read_entities(
         )
         tags = tuple(tags_of(entities, len(words))) if labelled else ()
         texts.append(TaggedText(text, tuple(words), tags, place))
+    if labelled:
+        warn_of_unsaid(source, unsaid, "entities")
     if widened:
         logging.warning("%s: %d entities begin or end within a word; whole words are tagged", source, widened)
     return texts

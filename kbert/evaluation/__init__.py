@@ -44,6 +44,7 @@ from kbert.evaluation.scores import regression_scores as regression_scores
 from kbert.evaluation.scores import several_labels_scores as several_labels_scores
 from kbert.evaluation.scores import tied_ranks as tied_ranks
 from kbert.evaluation.submissions import answers_json as answers_json
+from kbert.evaluation.submissions import benchmark_file as benchmark_file
 from kbert.evaluation.submissions import clue_labels as clue_labels
 from kbert.evaluation.submissions import conll_columns as conll_columns
 from kbert.evaluation.submissions import glue_labels as glue_labels

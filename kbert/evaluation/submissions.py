@@ -81,6 +81,34 @@ def clue_labels(labels: Sequence[str], ids: Iterable[int] | None = None) -> str:
     return json_lines({"id": number, "label": label} for number, label in rows)
 
 
+def benchmark_file(name: str, task: str, answers: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    r"""The file of GLUE or CLUE for the answers of a task.
+
+    Args:
+        name: A file of GLUE without `.tsv`, or `CLUE`.
+        task: Name of the task that answered.
+        answers: Of all rows of the test file, in their order.
+
+    Returns:
+        Name of the file, and its text.
+
+    Raises:
+        InputError: There is no such file, or it holds nothing that this task says.
+
+    Example:
+        >>> benchmark_file("RTE", "classification", [{"label": "entailment"}])
+        ('RTE.tsv', 'index\tprediction\n0\tentailment\n')
+    """
+    of_scores = not GLUE_FILES.get(name, ("labels",))
+    needed, field = ("regression", "score") if of_scores else ("classification", "label")
+    if task != needed:
+        raise InputError(f"--submission={name}: is for --task={needed}; the model is of {task}")
+    values = [answer[field] for answer in answers]
+    if name == "CLUE":
+        return "clue_predict.json", clue_labels(values)
+    return f"{name}.tsv", glue_scores(values) if of_scores else glue_labels(name, values)
+
+
 def answers_json(answers: Mapping[str, str]) -> str:
     """`predictions.json` of SQuAD 1.1 and 2.0, CMRC 2018 and DRCD: id of the question -> answer.
 
@@ -150,7 +178,7 @@ def json_lines(rows: Iterable[Mapping[str, Any]]) -> str:
 
 def _labels_of(name: str) -> tuple[str, ...]:
     if name not in GLUE_FILES:
-        raise InputError(f"GLUE has no {name!r}; expected one of {', '.join(GLUE_FILES)}")
+        raise InputError(f"GLUE has no {name!r}; expected one of {', '.join(GLUE_FILES)}, or CLUE")
     if not GLUE_FILES[name]:
         raise InputError(f"{name} of GLUE has scores, no labels; fine-tune with --task=regression")
     return GLUE_FILES[name]

@@ -26,7 +26,14 @@ class MultipleChoice(Task):
 
     @classmethod
     def read(cls, source, columns, labelled=True):
-        return data.read_choices(source, labelled=labelled, split=columns.split)
+        columns.refuse_others(cls.name, ("text", "label"))
+        return data.read_choices(
+            source,
+            context_column=columns.text,
+            label_column=columns.label if labelled else None,
+            labelled=labelled,
+            split=columns.split,
+        )
 
     @classmethod
     def faults(cls, train, dev):

@@ -81,6 +81,7 @@ class QuestionAnswering(Task):
 
     @classmethod
     def read(cls, source, columns, labelled=True):
+        columns.refuse_others(cls.name, ())
         return data.read_questions(source, labelled=labelled)
 
     @classmethod

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
@@ -66,6 +67,7 @@ class Tagging(Task):
 
     @classmethod
     def read(cls, source, columns, labelled=True):
+        columns.refuse_others(cls.name, ("text", "label", "names"))
         if Path(source).suffix.lower() in (".jsonl", ".json"):
             return data.read_entities(
                 source, text_column=columns.text, entities_column=columns.label, labelled=labelled
@@ -146,7 +148,7 @@ class Tagging(Task):
 
     def report_parts(self, rows: Sequence[TaggedText], answers):
         if self.scheme is None:
-            return {}
+            return _parts_of_plain_tags(rows, answers)
         gold = [row.tags for row in self._in_scheme(rows)]
         predicted = [answer["tags"] for answer in answers]
         return {
@@ -237,6 +239,28 @@ def _marks(row: TaggedText, gold: Sequence[str], answer: Mapping) -> list[Mark]:
         Mark(e["start"], e["end"], e["type"], "gold") for e in decode_entities(row.text, row.words, gold)
     ]
     return right + [Mark(e["start"], e["end"], e["type"], "predicted") for e in answer["entities"]]
+
+
+def _parts_of_plain_tags(rows: Sequence[TaggedText], answers: Sequence[Mapping]) -> dict:
+    """`report_parts` of tags that are no entities: the share of right words, and where others stand."""
+    wrong = [
+        [place for place, pair in enumerate(zip(row.tags, answer["tags"], strict=True)) if len(set(pair)) > 1]
+        for row, answer in zip(rows, answers, strict=True)
+    ]
+    misses, words = np.array([len(places) for places in wrong]), np.array([len(row.tags) for row in rows])
+    errors = []
+    for row, answer, places in zip(rows, answers, wrong, strict=True):
+        if places:
+            said = [(row.tags, "gold"), (answer["tags"], "predicted")]
+            marks = [Mark(*row.words[i], tags[i], role) for tags, role in said for i in places]
+            doubt = max(answer["scores"][i] for i in places)
+            errors.append(WrongAnswer(row.source, [MarkedText(row.text, marks=marks)], "", "", doubt))
+    return {
+        "measures": lambda chosen: {
+            "accuracy": float(1 - misses[chosen].sum() / max(1, words[chosen].sum()))
+        },
+        "errors": errors,
+    }
 
 
 def _wrong_confidence(row: TaggedText, gold: Sequence[str], answer: Mapping) -> float | None:

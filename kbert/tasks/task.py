@@ -35,6 +35,23 @@ class Columns:
     separator: str = ","
     split: str = "train"
 
+    def refuse_others(self, task: str, known: Sequence[str]) -> None:
+        """Refuses names of columns that a task does not look at: whoever gave them expects that it does.
+
+        Args:
+            task: Its name.
+            known: Those of `text`, `pair`, `label` and `names` that it looks at.
+
+        Raises:
+            InputError: Another one is given.
+        """
+        for name in ("text", "pair", "label", "names"):
+            if getattr(self, name) and name not in known:
+                flag = "columns" if name == "names" else f"{name}_column"
+                raise InputError(
+                    f"--{flag} says nothing to --task={task}, whose files have fixed names; leave it out"
+                )
+
 
 class Task(abc.ABC):
     """One kind of answer that a fine-tuned BERT gives: how rows are read, encoded, answered and scored.

@@ -20,6 +20,17 @@ def test_labels(tmp_path, label, number):
     assert (row.text, row.question, row.choices, row.label) == ("c", "q", ("北", "南", "西"), number)
 
 
+def test_columns_by_name(tmp_path):
+    row = {"story": "c", "text": "t", "choices": ["a", "b"], "gold": 1, "label": 0}
+    (found,) = read(tmp_path, row, context_column="story", label_column="gold")
+    assert (found.text, found.label) == ("c", 1)
+    with pytest.raises(InputError, match="c.jsonl:1: there is no column 'x'; .* set --label_column"):
+        read(tmp_path, row, label_column="x")
+    del row["choices"]
+    with pytest.raises(InputError, match="for the choices .* rename the one with the choices$"):
+        read(tmp_path, row)
+
+
 def test_a_choice_goes_before_its_number(tmp_path):
     (row,) = read(tmp_path, {"question": "1 + 1?", "options": ["3", "1", "2"], "answer": "2"})
     assert (row.text, row.question, row.label) == ("1 + 1?", "", 2)

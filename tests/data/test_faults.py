@@ -133,6 +133,8 @@ def test_faults_of_tags():
         "text of dev that is also in train": (1, ("d:1",)),
     }
     assert tagging_faults(good, scheme="IOB1")[0].count == 3
+    odd = tagging_faults([*bad, tagged("PER O", "t:15", "o p")], [tagged("B-LOC LOC", "d:1", "r s")])
+    assert odd[0].places == ("t:9, word 2 (I-PER, not B-PER)", "t:15 (tag 'PER')", "d:1 (tag 'LOC')")
     assert tagging_faults([tagged("NN VB", "t:1"), tagged("NN VB", "t:3", "a b")]) == []
 
 

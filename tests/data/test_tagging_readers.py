@@ -93,8 +93,15 @@ def test_spans_that_are_none(tmp_path, entity):
 def test_spans_that_are_in_no_list(tmp_path, entities):
     with pytest.raises(InputError, match="e.jsonl:1: the entities are .*; expected a list of objects"):
         read_entities(write(tmp_path / "e.jsonl", json.dumps({"text": "ab cd", "entities": entities})))
-    (row,) = read_entities(write(tmp_path / "e.jsonl", '{"text": "ab cd", "entities": null}'))
-    assert row.tags == ("O", "O")
+
+
+def test_rows_that_do_not_say_what_entities_they_have(tmp_path, caplog):
+    """Both may mean that there are none; or the name is misspelt."""
+    rows = ['"entities": []', '"entitles": [[0, 2, "X"]]', '"entities": null']
+    lines = "\n".join(f'{{"text": "ab", {row}}}' for row in rows)
+    read = read_entities(write(tmp_path / "e.jsonl", lines))
+    assert [row.tags for row in read] == [("O",)] * 3
+    assert "e.jsonl: 2 rows, such as" in caplog.text and "e.jsonl:2, do not say what entities" in caplog.text
 
 
 def test_overlapping_spans(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from kbert.errors import InputError
 from kbert.evaluation import (
     answers_json,
+    benchmark_file,
     clue_labels,
     conll_columns,
     entity_scores,
@@ -24,6 +25,23 @@ from kbert.evaluation.submissions import GLUE_FILES
 
 def rows_of(text):
     return list(csv.reader(io.StringIO(text), delimiter="\t"))
+
+
+def test_each_benchmark_has_a_file_of_its_own():
+    label, score = [{"label": "neutral", "score": 0.9}], [{"score": 2.5}]
+    assert benchmark_file("MNLI-m", "classification", label) == (
+        "MNLI-m.tsv",
+        glue_labels("MNLI-m", ["neutral"]),
+    )
+    assert benchmark_file("CLUE", "classification", label) == ("clue_predict.json", clue_labels(["neutral"]))
+    assert benchmark_file("STS-B", "regression", score) == ("STS-B.tsv", glue_scores([2.5]))
+    for name, task in [("STS-B", "classification"), ("CLUE", "regression"), ("RTE", "tagging")]:
+        with pytest.raises(
+            InputError, match=f"--submission={name}: is for --task=.*; the model is of {task}"
+        ):
+            benchmark_file(name, task, [])
+    with pytest.raises(InputError, match="no 'SST2'; expected one of .*, or CLUE"):
+        benchmark_file("SST2", "classification", [])
 
 
 def test_glue_wants_its_own_labels():

@@ -202,3 +202,12 @@ def test_pieces_reach_the_answers_of_the_benchmarks(shared, name, vocab, least):
         if row.answer is not None:
             start, end = row.answer.start, row.answer.start + len(row.answer.text)
             assert answer["start"] <= start and end <= answer["end"]
+
+
+def test_columns_that_a_task_does_not_look_at():
+    """Whoever names them would else train on others."""
+    for columns, flag in [(Columns(label="x"), "label_column"), (Columns(names=("a",)), "columns")]:
+        with pytest.raises(InputError, match=f"--{flag} says nothing to --task=question_answering"):
+            QuestionAnswering.read("f.json", columns)
+    with pytest.raises(InputError, match="--pair_column says nothing to --task=tagging"):
+        task_class("tagging").read("f.txt", Columns(text="0", pair="1"))
