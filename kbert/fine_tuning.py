@@ -48,6 +48,7 @@ class FineTuned:
         return self.scores.get(self.task.best_score)
 
 
+@training.gradients_forgotten()
 def fine_tune(
     task: Task,
     start: StartingPoint,

@@ -1,6 +1,7 @@
 """A fine-tuning run as a whole: it learns, keeps the best weights, and goes on where it was stopped."""
 
 import dataclasses
+import gc
 
 import keras
 import numpy as np
@@ -85,6 +86,19 @@ def test_a_stopped_run_goes_on_bit_for_bit(run, monkeypatch):
     for weight, expected in zip(again.model.get_weights(), whole.model.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, expected)
     assert [logs["loss"] for logs in again.history] == [logs["loss"] for logs in whole.history]
+
+
+def test_nothing_of_a_run_is_kept_in_memory(run):
+    """Or a process with ten seeds would hold ten models, with their optimizers."""
+
+    def graphs():
+        gc.collect()
+        return sum(isinstance(thing, tf.Graph) for thing in gc.get_objects())
+
+    run("first", epochs=1)
+    before = graphs()
+    run("second", epochs=1)
+    assert graphs() == before
 
 
 @pytest.mark.slow
