@@ -18,8 +18,9 @@ class Unpadding:
     Args:
         padding_mask: bool, integer or float (B, S); non-zero = real token. None is at L or behind it. Up to a
             32nd more than there are is computed, T in all, see `_rounded`.
-        fast_gradients: Whether gradients matter. TensorFlow never forgets a gradient of one's own in a graph,
-            nor that graph and its weights: what only answers should do without.
+        fast_gradients: Whether gradients will be taken: then they are our own, which are faster. In a graph
+            TensorFlow never forgets such a gradient, nor the graph and its weights; what only answers should
+            do without.
 
     Attributes:
         mask: bool (B, L), what is left of the mask.
