@@ -1,10 +1,14 @@
 """transformers itself: it loads what kbert writes, kbert loads what it writes, and both compute the same."""
 
+import functools
+
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from kbert import checkpoints
+from kbert import checkpoints, training
 from kbert.checkpoints import huggingface
+from kbert.models import SpanObjective
 
 transformers = pytest.importorskip("transformers", reason="pip install torch transformers")
 torch = pytest.importorskip("torch", reason="pip install torch transformers")
@@ -131,3 +135,56 @@ def scale_down(model):
     """Standard normal weights make outputs of some tens, where 1e-5 is less than float32 can keep."""
     for weight in model.weights:
         weight.assign(np.asarray(weight) * 0.3)
+
+
+def test_training_takes_the_steps_of_torch(tmp_path, make_model, inputs):
+    """Padding left out, decay and clipping as everyone's: the same losses, step by step."""
+    model = make_model(
+        "BertSpanFinder", {"unpad": True}, dropout=0.0, attention_dropout=0.0, layer_norm_epsilon=1e-5
+    )
+    scale_down(model)
+    huggingface.write(tmp_path, model)
+    peer = transformers.BertForQuestionAnswering.from_pretrained(tmp_path).train()
+    targets = {"start_position": np.array([7, 2], "int32"), "end_position": np.array([8, 5], "int32")}
+    assert_close = functools.partial(np.testing.assert_allclose, rtol=1e-4)
+    assert_close(_losses(model, inputs, targets), _losses_of_torch(peer, inputs, targets))
+
+
+_STEPS, _RATE, _DECAY = 8, 1e-2, 0.01
+
+
+def _losses(model, inputs, targets):
+    rows = tf.data.Dataset.from_tensors((inputs, targets)).repeat()
+    optimizer = training.AdamW(training.LinearWarmup(_RATE, _STEPS, 2), weight_decay_rate=_DECAY)
+    history = training.fit(model, optimizer, SpanObjective(), rows, steps_per_epoch=1, epochs=_STEPS)
+    return [logs["loss"] for logs in history]
+
+
+def _losses_of_torch(peer, inputs, targets):
+    plain = [w for name, w in peer.named_parameters() if "LayerNorm" in name or name.endswith("bias")]
+    others = [w for w in peer.parameters() if not any(w is other for other in plain)]
+    optimizer = torch.optim.AdamW(
+        [{"params": plain, "weight_decay": 0.0}, {"params": others}], _RATE, eps=1e-6, weight_decay=_DECAY
+    )
+    schedule = transformers.get_linear_schedule_with_warmup(optimizer, 2, _STEPS)
+    ids, segments, mask = (
+        torch.tensor(inputs[name]).long() for name in ("token_ids", "segment_ids", "padding_mask")
+    )
+    losses = []
+    for _ in range(_STEPS):
+        found = peer(input_ids=ids, token_type_ids=segments, attention_mask=mask)
+        sides = [
+            torch.nn.functional.cross_entropy(
+                found[f"{side}_logits"].masked_fill(mask == 0, -1e9),
+                torch.tensor(targets[f"{side}_position"]).long(),
+            )
+            for side in ("start", "end")
+        ]
+        loss = sum(sides) / 2
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(peer.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    return losses
