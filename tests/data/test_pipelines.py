@@ -62,6 +62,13 @@ def test_batches_at_random_lose_nothing_and_pad_more(tokenizer):
     assert padded(False) > 1.3 * padded(True)
 
 
+def test_a_batch_at_random_is_in_no_order(tokenizer):
+    """Replicas take rows that stand together, and shall have as much to do as each other."""
+    (inputs, _), *_ = training_batches(encode(tokenizer), 16, 1, 3).as_numpy_iterator()
+    lengths = inputs["padding_mask"].sum(1)
+    assert np.ptp(lengths) > 0 and (np.diff(lengths) < 0).any()
+
+
 def _rows(inputs):
     return zip(inputs["token_ids"], inputs["padding_mask"], strict=True)
 
