@@ -1,8 +1,9 @@
 """What TensorFlow keeps of a training for good, and how it is let go."""
 
 import contextlib
-import importlib
 from collections.abc import Iterator
+
+from tensorflow.python.framework import ops
 
 
 @contextlib.contextmanager
@@ -28,6 +29,5 @@ def gradients_forgotten() -> Iterator[None]:
 
 def _registered() -> dict:
     """Name -> gradient, TensorFlow's own dict."""
-    ops = importlib.import_module("tensorflow.python.framework.ops")
     registry = getattr(ops, "gradient_registry", None) or getattr(ops, "_gradient_registry", None)
     return getattr(registry, "_registry", {})
