@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kbert import training
+from kbert import data, training
 from kbert.data import EncodedRows, Example
 from kbert.errors import InputError
 from kbert.fine_tuning import _digest, fine_tune
@@ -86,6 +86,19 @@ def test_a_stopped_run_goes_on_bit_for_bit(run, monkeypatch):
     for weight, expected in zip(again.model.get_weights(), whole.model.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, expected)
     assert [logs["loss"] for logs in again.history] == [logs["loss"] for logs in whole.history]
+
+
+@pytest.mark.parametrize("is_tpu", [False, True])
+def test_where_padding_is_computed_rows_come_by_length(run, monkeypatch, is_tpu):
+    asked, batches = [], data.training_batches
+    monkeypatch.setattr(training, "is_tpu", lambda: is_tpu)
+    monkeypatch.setattr(
+        data,
+        "training_batches",
+        lambda *args, by_length: asked.append(by_length) or batches(*args, by_length),
+    )
+    run(epochs=1)
+    assert asked == [is_tpu]
 
 
 def test_nothing_of_a_run_is_kept_in_memory(run):

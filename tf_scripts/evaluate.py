@@ -55,9 +55,9 @@ def main():
 
     answering = inference.pipeline(FLAGS.model_dir, FLAGS.batch_size)
     task, output = answering.task, Path(FLAGS.output_dir)
-    rows = task.read(FLAGS.data, _columns(task), labelled=FLAGS.labelled)
     if FLAGS.submission:
         benchmark_file(FLAGS.submission, task.name, [])  # What is no file of theirs is told at once.
+    rows = task.read(FLAGS.data, _columns(task), labelled=FLAGS.labelled)
     encoded = task.encode(rows, labelled=FLAGS.labelled)
     answers = answering.answers(rows, encoded)
     metrics = {"examples": len(rows), "truncated": encoded.num_truncated}

@@ -147,7 +147,7 @@ def tagging_faults(
     return _found(
         (
             f"tag against the rules of {scheme}",
-            _places_of_faulty_tags([*train, *dev] if scheme else [], scheme),
+            _places_of_faulty_tags([*train, *dev], scheme),
         ),
         (
             "type of one word only (a typo?)",
@@ -162,9 +162,11 @@ def tagging_faults(
 
 
 def _places_of_faulty_tags(texts: Sequence[TaggedText], scheme: str | None) -> Iterator[str]:
+    if scheme is None:
+        return
     for text in texts:
         try:
-            for place, right in faulty_tags(text.tags, scheme or ""):
+            for place, right in faulty_tags(text.tags, scheme):
                 yield f"{text.source}, word {place + 1} ({text.tags[place]}, not {right})"
         except InputError as error:
             yield f"{text.source} ({str(error).partition(';')[0]})"

@@ -99,7 +99,9 @@ def benchmark_file(name: str, task: str, answers: Sequence[Mapping[str, Any]]) -
         >>> benchmark_file("RTE", "classification", [{"label": "entailment"}])
         ('RTE.tsv', 'index\tprediction\n0\tentailment\n')
     """
-    of_scores = not GLUE_FILES.get(name, ("labels",))
+    if name != "CLUE":
+        _check_known(name)
+    of_scores = name != "CLUE" and not GLUE_FILES[name]
     needed, field = ("regression", "score") if of_scores else ("classification", "label")
     if task != needed:
         raise InputError(f"--submission={name}: is for --task={needed}; the model is of {task}")
@@ -176,9 +178,13 @@ def json_lines(rows: Iterable[Mapping[str, Any]]) -> str:
     return "".join(json.dumps(dict(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
 
 
-def _labels_of(name: str) -> tuple[str, ...]:
+def _check_known(name: str) -> None:
     if name not in GLUE_FILES:
         raise InputError(f"GLUE has no {name!r}; expected one of {', '.join(GLUE_FILES)}, or CLUE")
+
+
+def _labels_of(name: str) -> tuple[str, ...]:
+    _check_known(name)
     if not GLUE_FILES[name]:
         raise InputError(f"{name} of GLUE has scores, no labels; fine-tune with --task=regression")
     return GLUE_FILES[name]

@@ -13,7 +13,7 @@ def gradients_forgotten() -> Iterator[None]:
     `tf.custom_gradient` registers a function for each place in each graph, and never takes it back. The
     function holds the graph, and the graph all variables, moments of the optimizer too: a process that trains
     one model after the other would keep five times the weights of each. What is traced inside must have its
-    gradients taken inside as well.
+    gradients taken inside as well, and no other thread may trace meanwhile.
 
     TensorFlow has no public way to do this; where its registry is not found, nothing is forgotten.
     """

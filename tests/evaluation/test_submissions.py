@@ -40,8 +40,9 @@ def test_each_benchmark_has_a_file_of_its_own():
             InputError, match=f"--submission={name}: is for --task=.*; the model is of {task}"
         ):
             benchmark_file(name, task, [])
-    with pytest.raises(InputError, match="no 'SST2'; expected one of .*, or CLUE"):
-        benchmark_file("SST2", "classification", [])
+    for task in ("classification", "regression"):
+        with pytest.raises(InputError, match="no 'SST2'; expected one of .*, or CLUE"):
+            benchmark_file("SST2", task, [])
 
 
 def test_glue_wants_its_own_labels():
