@@ -44,7 +44,9 @@ def work(tmp_path_factory):
             "--max_length=32", "--shards=2", "--seed=1", f"--output_dir={folder}/records")  # fmt: skip
     succeed("pretrain.py", f"--data_dir={folder}/records", f"--vocab={folder}/vocab.txt", "--size=tiny",
             "--steps=3", "--batch_size=8", f"--model_dir={folder}/pretrained")  # fmt: skip
-    succeed("finetune.py", "--task=classification", f"--train={folder}/train.tsv",
+    of_dev = (DATA / "sentences.dev.tsv").read_text(encoding="utf-8").splitlines()[1]
+    (folder / "train.faulty.tsv").write_text("\n".join([*rows[:200], of_dev]) + "\n", encoding="utf-8")
+    succeed("finetune.py", "--task=classification", f"--train={folder}/train.faulty.tsv",
             f"--dev={DATA}/sentences.dev.tsv", f"--init={folder}/pretrained", "--epochs=1", "--batch_size=16",
             "--max_length=32", "--seed=3", f"--model_dir={folder}/model")  # fmt: skip
     return folder
@@ -82,6 +84,15 @@ def test_evaluation_repeats_the_figure_of_the_run(work):
     rows = [json.loads(line) for line in (work / "dev/predictions.jsonl").read_text("utf-8").splitlines()]
     right = sum(row["label"] == row["gold"] for row in rows)
     assert len(rows) == 144 and right / 144 == pytest.approx(metrics["accuracy"])
+
+
+@pytest.mark.slow
+def test_the_report_tells_faults_of_the_data_and_all_settings(work):
+    report = json.loads((work / "model/report.json").read_text(encoding="utf-8"))
+    found = {fault["kind"]: fault for fault in report["faults"]}
+    assert found["row of dev that is also in train"]["count"] == 1
+    assert report["flags"]["seed"] == 3 and report["flags"]["max_length"] == 32
+    assert "Faults of the data" in (work / "model/report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
