@@ -21,10 +21,12 @@ from kbert.data.faults import score_faults as score_faults
 from kbert.data.faults import similarity_faults as similarity_faults
 from kbert.data.faults import tagging_faults as tagging_faults
 from kbert.data.google_records import google_batches as google_batches
+from kbert.data.labels import check_labels as check_labels
 from kbert.data.labels import label_ids as label_ids
 from kbert.data.labels import label_list as label_list
 from kbert.data.labels import label_matrix as label_matrix
 from kbert.data.labels import label_set_list as label_set_list
+from kbert.data.labels import labels_with_unseen as labels_with_unseen
 from kbert.data.labels import varied_scores as varied_scores
 from kbert.data.pipelines import evaluation_batches as evaluation_batches
 from kbert.data.pipelines import pools_by_length as pools_by_length

@@ -10,6 +10,7 @@ from absl import logging
 from kbert.data.answer_readers import Question
 from kbert.data.choice_readers import ChoiceExample
 from kbert.data.examples import Example
+from kbert.data.labels import labels_of
 from kbert.data.readers import LabelSetExample, ScoredExample, Triple
 from kbert.data.tagging_readers import TaggedText
 from kbert.errors import InputError
@@ -44,10 +45,10 @@ def classification_faults(
     """
     rows_of = defaultdict(list)
     for row in train:
-        for label in _labels(row):
+        for label in labels_of(row):
             rows_of[label].append(row)
     return _found(
-        *_text_faults(train, dev, "labels", _labels),
+        *_text_faults(train, dev, "labels", labels_of),
         (
             "label of one row only (a typo?)",
             (
@@ -57,8 +58,8 @@ def classification_faults(
             ),
         ),
         (
-            "label of dev that is not in train",
-            (f"{row.source} ({label})" for row in dev for label in _labels(row) if label not in rows_of),
+            "label of dev that is not in train (counts as wrong)",
+            (f"{row.source} ({label})" for row in dev for label in labels_of(row) if label not in rows_of),
         ),
     )
 
@@ -269,12 +270,6 @@ def _text_faults(train: Sequence, dev: Sequence, answers: str, answer_of: Callab
         ),
         ("row of dev that is also in train", (row.source for row in dev if _key(row) in answers_of)),
     ]
-
-
-def _labels(row: Example | LabelSetExample) -> tuple[str, ...]:
-    if isinstance(row, LabelSetExample):
-        return row.labels
-    return () if row.label is None else (row.label,)
 
 
 def _key(row) -> tuple[str, str | None]:

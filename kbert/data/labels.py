@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from absl import logging
 
 from kbert.data.examples import Example
 from kbert.data.readers import LabelSetExample, ScoredExample
@@ -22,6 +23,47 @@ def label_list(examples: Sequence[Example]) -> list[str]:
             f"a classifier needs at least 2 labels"
         )
     return _in_order(labels)
+
+
+def labels_of(row: Example | LabelSetExample) -> tuple[str, ...]:
+    """The labels of a row, whether it has one, several or none."""
+    if isinstance(row, LabelSetExample):
+        return row.labels
+    return () if row.label is None else (row.label,)
+
+
+def check_labels(examples: Sequence[Example | LabelSetExample], labels: Sequence[str]) -> None:
+    """Warns of labels that a model does not know, as a test file may have them: they cannot be right.
+
+    Args:
+        examples: Rows of a file.
+        labels: Those of the training rows.
+
+    Raises:
+        InputError: Most rows have such a label: it is another file's, or another column.
+    """
+    known = set(labels)
+    unseen = [row for row in examples if not known.issuperset(labels_of(row))]
+    if not unseen:
+        return
+    first = next(label for label in labels_of(unseen[0]) if label not in known)
+    if 2 * len(unseen) > len(examples):
+        raise InputError(
+            f"{unseen[0].source}: label {first!r} was not seen in training, nor those of most rows; "
+            f"expected one of {', '.join(labels)}; is it the right file, and the right --label_column?"
+        )
+    logging.warning(
+        "%d of %d rows have a label that was not seen in training, such as %r (%s); they cannot be right",
+        len(unseen),
+        len(examples),
+        first,
+        unseen[0].source,
+    )
+
+
+def labels_with_unseen(labels: Sequence[str], examples: Sequence[Example | LabelSetExample]) -> list[str]:
+    """The labels of a model, and after them those that only these rows have."""
+    return [*labels, *_in_order({label for row in examples for label in labels_of(row)}.difference(labels))]
 
 
 def label_ids(examples: Sequence[Example], labels: Sequence[str]) -> np.ndarray:

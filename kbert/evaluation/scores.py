@@ -27,9 +27,9 @@ def classification_scores(gold: np.ndarray, predicted: np.ndarray, num_classes: 
     """Accuracy, F1 and Matthews correlation of predicted label ids.
 
     Args:
-        gold: int (rows), the right ids.
+        gold: int (rows), the right ids; C and more are classes that whatever predicts does not know.
         predicted: int (rows).
-        num_classes: C.
+        num_classes: C, those that may be predicted.
 
     Returns:
         `accuracy`; `macro_f1`, the mean of the F1 of all classes that occur, a class that was never
@@ -44,7 +44,7 @@ def classification_scores(gold: np.ndarray, predicted: np.ndarray, num_classes: 
         Gorodkin, 2004, "Comparing two K-category assignments by a K-category correlation coefficient".
         scikit-learn's `f1_score` and `matthews_corrcoef` give the same.
     """
-    table = confusion_matrix(gold, predicted, num_classes)
+    table = confusion_matrix(gold, predicted, max(num_classes, int(np.max(gold, initial=0)) + 1))
     hits, golds, predictions = table.diagonal(), table.sum(1), table.sum(0)
     f1 = _f1(hits, golds + predictions)
     total = table.sum()

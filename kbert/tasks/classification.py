@@ -57,7 +57,8 @@ class Classification(TextTask):
         return [Example(*row, None, "texts") for row in text_rows(texts, pairs, self.spec["pair"])]
 
     def targets(self, rows):
-        return {features.LABEL: data.label_ids(rows, self.labels)}
+        data.check_labels(rows, self.labels)
+        return {features.LABEL: self._gold(rows)}
 
     def blank_model(self, config, dtype=None, **kwargs):
         return BertClassifier(config, len(self.labels), dtype=dtype, **kwargs)
@@ -72,20 +73,19 @@ class Classification(TextTask):
         )
 
     def scores(self, rows: Sequence[Example], answers):
-        gold = data.label_ids(rows, self.labels)
         predicted = np.array([answer["label_id"] for answer in answers])
-        return classification_scores(gold, predicted, len(self.labels))
+        return classification_scores(self._gold(rows), predicted, len(self.labels))
 
     def report_parts(self, rows: Sequence[Example], answers):
-        gold = data.label_ids(rows, self.labels)
+        gold, labels = self._gold(rows), data.labels_with_unseen(self.labels, rows)
         predicted = np.array([answer["label_id"] for answer in answers])
         confidence = np.array([answer["score"] for answer in answers])
         return {
             "measures": lambda chosen: classification_scores(
                 gold[chosen], predicted[chosen], len(self.labels)
             ),
-            "confusion": confusion(gold, predicted, self.labels),
-            "per_label": label_scores(gold, predicted, self.labels),
+            "confusion": confusion(gold, predicted, labels),
+            "per_label": label_scores(gold, predicted, labels),
             "calibration": calibration(confidence, gold == predicted),
             "errors": [
                 WrongAnswer(row.source, marked_texts(row), row.label or "", answer["label"], answer["score"])
@@ -96,3 +96,7 @@ class Classification(TextTask):
 
     def prediction_row(self, row, answer):
         return prediction_of(row, {"gold": row.label}, answer)
+
+    def _gold(self, rows: Sequence[Example]) -> np.ndarray:
+        """The right ids, int32 (rows); those of labels that the model does not know come after its own."""
+        return data.label_ids(rows, data.labels_with_unseen(self.labels, rows))

@@ -60,7 +60,8 @@ class MultiLabel(TextTask):
         return [LabelSetExample(*row, (), "texts") for row in text_rows(texts, pairs, self.spec["pair"])]
 
     def targets(self, rows):
-        return {features.LABELS: data.label_matrix(rows, self.labels)}
+        data.check_labels(rows, self.labels)
+        return {features.LABELS: self._applying(rows)[:, : len(self.labels)]}
 
     def blank_model(self, config, dtype=None, **kwargs):
         return BertClassifier(config, len(self.labels), "multi", dtype=dtype, **kwargs)
@@ -72,21 +73,24 @@ class MultiLabel(TextTask):
         return decode_label_sets(self._probabilities(encoded, outputs), self.labels, self.spec["threshold"])
 
     def chosen_on_dev(self, rows, encoded, outputs):
-        gold = data.label_matrix(rows, self.labels)
+        gold = self._applying(rows)[:, : len(self.labels)]
         return {"threshold": best_threshold(gold, self._probabilities(encoded, outputs))[0]}
 
     def scores(self, rows: Sequence[LabelSetExample], answers):
-        return several_labels_scores(data.label_matrix(rows, self.labels), self._given(answers))
+        gold = self._applying(rows)
+        return several_labels_scores(gold, self._given(answers, gold.shape[1]))
 
     def report_parts(self, rows: Sequence[LabelSetExample], answers):
-        gold, given = data.label_matrix(rows, self.labels).astype(bool), self._given(answers)
+        gold = self._applying(rows).astype(bool)
+        given = self._given(answers, gold.shape[1])
         likely = np.array([list(answer["probabilities"].values()) for answer in answers])
         # How sure the model was of the worst decision: of a label too many, or against one that applies.
-        surest = np.where(gold != given, np.where(given, likely, 1 - likely), 0).max(1)
+        padded = np.pad(likely, [(0, 0), (0, gold.shape[1] - likely.shape[1])])
+        surest = np.where(gold != given, np.where(given, padded, 1 - padded), 0).max(1)
         return {
             "measures": lambda chosen: several_labels_scores(gold[chosen], given[chosen]),
-            "per_label": label_scores(gold, given, self.labels),
-            "calibration": calibration(likely.ravel(), gold.ravel()),
+            "per_label": label_scores(gold, given, data.labels_with_unseen(self.labels, rows)),
+            "calibration": calibration(likely.ravel(), gold[:, : len(self.labels)].ravel()),
             "notes": [
                 f"A label is given from a probability of {self.spec['threshold']:.3g} on.",
                 "Calibration counts each label of each row: confidence is its probability, accuracy the "
@@ -106,9 +110,13 @@ class MultiLabel(TextTask):
     def prediction_row(self, row, answer):
         return prediction_of(row, {"gold": list(row.labels)}, answer)
 
-    def _given(self, answers) -> np.ndarray:
-        """Which labels were given, bool (rows, C)."""
-        given = np.zeros((len(answers), len(self.labels)), bool)
+    def _applying(self, rows: Sequence[LabelSetExample]) -> np.ndarray:
+        """Which labels apply, float32 (rows, C or more): those that the model does not know come last."""
+        return data.label_matrix(rows, data.labels_with_unseen(self.labels, rows))
+
+    def _given(self, answers, num_labels: int) -> np.ndarray:
+        """Which labels were given, bool (rows, num_labels)."""
+        given = np.zeros((len(answers), num_labels), bool)
         for row, answer in enumerate(answers):
             given[row, answer["label_ids"]] = True
         return given

@@ -48,7 +48,7 @@ def test_faults_of_classes():
         "empty text": (2, ("t:6", "d:4")),
         "equal texts with different labels": (2, ("t:2 (good)", "t:7 (bad)")),
         "label of one row only (a typo?)": (1, ("t:8 (godd; good?)",)),
-        "label of dev that is not in train": (1, ("d:3 (ugly)",)),
+        "label of dev that is not in train (counts as wrong)": (1, ("d:3 (ugly)",)),
         "row of dev that is also in train": (1, ("d:2",)),
     }
 
@@ -73,7 +73,7 @@ def test_faults_of_several_labels():
         "empty text": (1, ("d:3",)),
         "equal texts with different labels": (2, ("t:3 (y, x)", "u:2 (x)")),
         "label of one row only (a typo?)": (1, ("u:3 (yy; y?)",)),
-        "label of dev that is not in train": (1, ("d:2 (z)",)),
+        "label of dev that is not in train (counts as wrong)": (1, ("d:2 (z)",)),
         "row of dev that is also in train": (1, ("d:2",)),
     }
 

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from kbert.data import LabelSetExample, ScoredExample, label_matrix, label_set_list, varied_scores
+from kbert.data import (
+    LabelSetExample,
+    ScoredExample,
+    label_matrix,
+    label_set_list,
+    labels_with_unseen,
+    varied_scores,
+)
 from kbert.errors import InputError
 
 
@@ -23,6 +30,12 @@ def test_label_sets():
         label_set_list(sets((), ()))
     with pytest.raises(InputError, match="f:3: label 'x' was not seen in training; expected one of a, b"):
         label_matrix(sets(("a",), ("b", "x")), ["a", "b"])
+
+
+def test_labels_that_only_the_rows_have_come_last():
+    rows = sets(("b", "a"), (), ("z",), ("c", "z"))
+    assert labels_with_unseen(["b", "a"], rows) == ["b", "a", "c", "z"]
+    assert labels_with_unseen(["1", "0"], sets(("10", "2"))) == ["1", "0", "2", "10"]
 
 
 def test_scores_must_vary():

@@ -36,6 +36,30 @@ def test_answers_and_scores_are_those_of_the_logits(tokenizer):
     }  # fmt: skip
 
 
+def test_a_label_that_was_not_seen_in_training_counts_as_wrong(tokenizer, caplog):
+    task = Classification.learn(rows(["no", "yes"]), tokenizer, max_length=16)
+    data = rows(["yes", "no", "perhaps", "no", "yes"])
+    with caplog.at_level("WARNING"):
+        encoded = task.encode(data)
+    assert (
+        "1 of 5 rows have a label that was not seen in training, such as 'perhaps' (f.tsv:4)" in caplog.text
+    )
+    logits = np.array([[0.0, 1], [2, 0], [0, 3], [0, 3], [0, 3]])
+    answers = task.answers(data, encoded, {"logits": list(logits)})
+    predicted = ["yes", "no", "yes", "yes", "yes"]
+    assert [answer["label"] for answer in answers] == predicted
+    scores = task.scores(data, answers)
+    # By hand: no 1 of 2 found, yes 2 of 2 found and 4 said, perhaps never said.
+    f1 = [2 / 3, 2 * 2 / (4 + 2), 0.0]
+    assert scores["accuracy"] == 3 / 5
+    assert scores["f1"] == pytest.approx(f1[1]) and scores["macro_f1"] == pytest.approx(sum(f1) / 3)
+    parts = task.report_parts(data, answers)
+    assert parts["confusion"]["labels"] == ["no", "yes", "perhaps"]
+    assert parts["confusion"]["matrix"] == [[1, 1, 0], [0, 2, 0], [0, 1, 0]]
+    assert parts["per_label"]["perhaps"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 1}
+    assert parts["measures"](np.array([2, 2]))["accuracy"] == 0.0
+
+
 def test_the_score_that_decides_can_be_chosen(tokenizer):
     assert Classification.learn(rows(["no", "yes"]), tokenizer, 16).best_score == "accuracy"
     task = Classification.learn(rows(["no", "yes"]), tokenizer, 16, best_score="matthews")
@@ -50,8 +74,8 @@ def test_the_score_that_decides_can_be_chosen(tokenizer):
 
 def test_wrong_rows_name_their_line(tokenizer):
     task = Classification.learn(rows(["no", "maybe"]), tokenizer, max_length=16)
-    with pytest.raises(InputError, match="f.tsv:3: label 'yes' was not seen.*maybe, no"):
-        task.encode(rows(["no", "yes"]))
+    with pytest.raises(InputError, match="f.tsv:3: label 'yes' was not seen.*maybe, no; .*--label_column"):
+        task.encode(rows(["no", "yes", "yes"]))  # Most rows: hardly the right column.
     with pytest.raises(InputError, match="f.tsv:2.*are pairs"):
         task.encode(rows(["no"], pair="x"))
     paired = Classification.learn(rows(["no", "yes"], pair="the play"), tokenizer, max_length=16)

@@ -29,10 +29,26 @@ def test_targets_are_a_matrix(tokenizer):
     assert task.labels == ["film", "good"] and task.spec["threshold"] == 0.5
     targets = task.encode(DATA).targets["labels"]
     assert targets.dtype == np.float32 and targets.tolist() == [[1, 1], [1, 0], [0, 1], [0, 0]]
-    with pytest.raises(
-        InputError, match="f:2: label 'bad' was not seen in training; expected one of film, good"
-    ):
+    with pytest.raises(InputError, match="f:2: label 'bad' was not seen in training, .* one of film, good;"):
         task.encode(rows(("x", "good bad")))
+
+
+def test_a_label_that_was_not_seen_in_training_is_a_miss(tokenizer, caplog):
+    task = MultiLabel.learn(DATA, tokenizer, 16)
+    rows_ = [*DATA, *rows(("x", "good bad"))]
+    with caplog.at_level("WARNING"):
+        encoded = task.encode(rows_)
+    assert "1 of 5 rows have a label that was not seen in training, such as 'bad'" in caplog.text
+    assert encoded.targets["labels"].tolist() == [[1, 1], [1, 0], [0, 1], [0, 0], [0, 1]]
+    outputs = logits_of([[0.9, 0.9], [0.9, 0.1], [0.1, 0.9], [0.1, 0.1], [0.1, 0.9]])
+    assert 0.1 < task.chosen_on_dev(rows_, encoded, outputs)["threshold"] < 0.9
+    answers = task.answers(rows_, encoded, outputs)
+    scores = task.scores(rows_, answers)
+    assert scores["micro_f1"] == pytest.approx(2 * 5 / (5 + 6)) and scores["exact_match"] == 4 / 5
+    assert scores["macro_f1"] == pytest.approx(2 / 3)
+    parts = task.report_parts(rows_, answers)
+    assert parts["per_label"]["bad"]["support"] == 1 and parts["per_label"]["bad"]["f1"] == 0
+    assert [(error.gold, error.predicted) for error in parts["errors"]] == [("good, bad", "good")]
 
 
 def test_the_threshold_decides_and_is_chosen_on_dev(tokenizer):
