@@ -15,8 +15,8 @@ def _linear(inputs, kernel, bias=None):
     outputs = ops.matmul(ops.reshape(inputs, (-1, shape[-1])), kernel)
     outputs = ops.reshape(outputs, (*shape[:-1], kernel.shape[-1]))
     # After the unfolding: TensorFlow would fuse product and bias, and its fused bfloat16 kernel takes half as
-    # long again as the plain one with a sum after it. By the operator, not ops.add, which makes a BiasAdd of it:
-    # the gradient of that adds up all tokens in bfloat16, and loses a tenth and more of the bias's gradient.
+    # long again as the plain one with a sum after it. By the operator: ops.add makes a BiasAdd of it, whose
+    # gradient TensorFlow adds up in bfloat16, over all tokens, so that it can be wrong by more than itself.
     return outputs if bias is None else outputs + bias
 
 

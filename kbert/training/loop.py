@@ -6,6 +6,8 @@ several steps per call into TensorFlow, and still drives ordinary Keras callback
 that was killed goes on as if nothing had been.
 """
 
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 import keras
@@ -22,6 +24,9 @@ from kbert.training.objective import Objective
 from kbert.training.run_state import RunState
 from kbert.training.steps import TrainSteps
 from kbert.training.strategies import is_chief, is_multi_worker, spread_seeds, summing_over_workers
+
+#: How long a call into TensorFlow may take: nobody waits longer for a line, or to have a run stopped.
+CALL_SECONDS = 5.0
 
 
 def fit(
@@ -52,11 +57,12 @@ def fit(
             of them, always the same; or a function from a number to the batches from that number on.
         steps_per_epoch: Optimizer steps between two calls of `on_epoch_end`.
         epochs: Number of epochs.
-        callbacks: Keras callbacks; `on_train_batch_end` comes once per `steps_per_call` steps, with the
+        callbacks: Keras callbacks; `on_train_batch_end` comes once per call (`steps_per_call`), with the
             index of the last step done. Their `params` also have `first_step` (of the whole run, 0 unless
             it goes on from a checkpoint), `history` (the logs of the epochs so far) and `counts` (names).
         evaluate: Called at the end of each epoch; its numbers join the logs, with `val_` before.
-        steps_per_call: Optimizer steps per call of the compiled function.
+        steps_per_call: Optimizer steps per call of the compiled function; fewer where they take longer than
+            `CALL_SECONDS`, unless there are several workers, who go in step.
         accumulate: Batches whose gradients make up one step.
         parts: Into which the computation of a batch is cut; see `share_cores`. The result is the same, but
             for the order of sums and the units that dropout drops.
@@ -133,6 +139,7 @@ class _Run:
             form={"steps_per_epoch": steps_per_epoch, "accumulate": steps.accumulate},
         )
         self._iterator = None
+        self._pace = _Pace()
 
     def advance(self, count: int) -> dict[str, float]:
         """Runs that many steps, or up to the next checkpoint, and gives the means of those steps."""
@@ -145,6 +152,8 @@ class _Run:
         change = self.steps.next_change(state.step)
         if change is not None:
             count = min(count, change - state.step)
+        count = min(count, self._pace.most)
+        started = time.monotonic()
         try:
             done, totals = self.steps.run(self._iterator, tf.constant(count), self.steps.stage(state.step))
         except tf.errors.OutOfRangeError:
@@ -161,6 +170,8 @@ class _Run:
             ) from error
         totals = totals.numpy()
         state.step += int(done)
+        if not is_multi_worker(self.strategy):
+            self._pace.note(int(done), time.monotonic() - started)
         logs = self.steps.means(totals)
         if not np.isfinite(logs["loss"]) or self.steps.overflowed():
             self._fail(logs["loss"])
@@ -184,6 +195,20 @@ class _Run:
             of_records = f" of the records {', '.join(map(str, records))}" if records else ""
             message += f"; its batch{of_records} is in {path}, and the checkpoint before it is intact"
         raise FloatingPointError(message)
+
+
+class _Pace:
+    """How many steps a call may have, `most`, so as not to take longer than `CALL_SECONDS`."""
+
+    def __init__(self):
+        self.most = math.inf
+        self._is_traced = False
+
+    def note(self, steps: int, seconds: float) -> None:
+        """Learns from a call how long a step takes; not from the first one, in which it was traced."""
+        if self._is_traced:
+            self.most = max(1, int(steps * CALL_SECONDS / max(seconds, 1e-9)))
+        self._is_traced = True
 
 
 def _split_by_rows(batches: tf.data.Dataset) -> tf.data.Dataset:

@@ -1,5 +1,8 @@
 """The loop: exact means, replicas, callbacks, errors; on a model that is no BERT."""
 
+import itertools
+import time
+
 import keras
 import numpy as np
 import pytest
@@ -52,6 +55,33 @@ def test_two_replicas_do_what_one_device_does():
         np.testing.assert_allclose(a, b, rtol=1e-5)
     for a, b in zip(logs_one, logs_two, strict=True):
         assert a == pytest.approx(b, rel=1e-5)
+
+
+def test_no_call_takes_long(monkeypatch):
+    """Or a run could not be stopped meanwhile, and said nothing."""
+    monkeypatch.setattr("kbert.training.loop.CALL_SECONDS", 0.4)
+
+    def slow_batches():
+        for batch in dataset(repeat=8):
+            time.sleep(0.1)
+            yield batch
+
+    calls = []
+    seen = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: calls.append(batch + 1))
+    model = linear_model()
+    batches = tf.data.Dataset.from_generator(slow_batches, output_signature=dataset().element_spec)
+    fit(
+        model,
+        AdamW(0.1),
+        WeightedObjective(),
+        batches,
+        steps_per_epoch=24,
+        steps_per_call=8,
+        callbacks=[seen],
+    )
+    # The first call, which is traced too, and the second one show what a step takes: no other has eight.
+    assert calls[:2] == [8, 16] and calls[-1] == 24
+    assert all(1 <= after - before <= 4 for before, after in itertools.pairwise(calls[1:]))
 
 
 def test_steps_per_call_change_nothing():
