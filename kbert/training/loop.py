@@ -25,7 +25,7 @@ from kbert.training.run_state import RunState
 from kbert.training.steps import TrainSteps
 from kbert.training.strategies import is_chief, is_multi_worker, spread_seeds, summing_over_workers
 
-#: How long a call into TensorFlow may take: nobody waits longer for a line, or to have a run stopped.
+#: How long TensorFlow may be left alone: nobody waits longer than that for a run to stop.
 CALL_SECONDS = 5.0
 
 
@@ -57,12 +57,12 @@ def fit(
             of them, always the same; or a function from a number to the batches from that number on.
         steps_per_epoch: Optimizer steps between two calls of `on_epoch_end`.
         epochs: Number of epochs.
-        callbacks: Keras callbacks; `on_train_batch_end` comes once per call (`steps_per_call`), with the
+        callbacks: Keras callbacks; `on_train_batch_end` comes once per `steps_per_call` steps, with the
             index of the last step done. Their `params` also have `first_step` (of the whole run, 0 unless
             it goes on from a checkpoint), `history` (the logs of the epochs so far) and `counts` (names).
         evaluate: Called at the end of each epoch; its numbers join the logs, with `val_` before.
-        steps_per_call: Optimizer steps per call of the compiled function; fewer where they take longer than
-            `CALL_SECONDS`, unless there are several workers, who go in step.
+        steps_per_call: Optimizer steps between two calls of `on_train_batch_end`, in one call of the compiled
+            function, or more where they take longer than `CALL_SECONDS`.
         accumulate: Batches whose gradients make up one step.
         parts: Into which the computation of a batch is cut; see `share_cores`. The result is the same, but
             for the order of sums and the units that dropout drops.
@@ -108,7 +108,8 @@ def fit(
                 calls.on_epoch_begin(epoch)
                 begun = epoch
             calls.on_train_batch_begin(first)
-            logs = run.advance(min(steps_per_call - first % steps_per_call, steps_per_epoch - first))
+            count = min(steps_per_call - first % steps_per_call, steps_per_epoch - first)
+            logs = run.advance(count, until=lambda: signals.received is not None)
             done = state.step - epoch * steps_per_epoch
             calls.on_train_batch_end(done - 1, logs)
             if done == steps_per_epoch:
@@ -141,19 +142,26 @@ class _Run:
         self._iterator = None
         self._pace = _Pace()
 
-    def advance(self, count: int) -> dict[str, float]:
-        """Runs that many steps, or up to the next checkpoint, and gives the means of those steps."""
-        state = self.state
+    def advance(self, count: int, until: Callable[[], bool]) -> dict[str, float]:
+        """Runs that many steps, or up to a checkpoint, or until asked to stop, and gives their means."""
+        step = self.state.step
+        if self.checkpoints is not None:
+            count = min(count, self.checkpoints.every_steps - step % self.checkpoints.every_steps)
+        change = self.steps.next_change(step)
+        if change is not None:
+            count = min(count, change - step)
+        totals = self._call(min(count, self._pace.most))
+        while self.state.step < step + count and not until():
+            totals = totals + self._call(min(step + count - self.state.step, self._pace.most))
+        rate = keras.ops.convert_to_numpy(self.steps.optimizer.learning_rate)
+        return self.steps.means(totals) | {"learning_rate": float(rate)}
+
+    def _call(self, count: int) -> np.ndarray:
+        """One call into TensorFlow, and the sums of its steps."""
+        state, started = self.state, time.monotonic()
         if self._iterator is None:
             batches = batches_from(self.dataset, state.step * self.steps.accumulate)
             self._iterator = iter(self.strategy.experimental_distribute_dataset(_split_by_rows(batches)))
-        if self.checkpoints is not None:
-            count = min(count, self.checkpoints.every_steps - state.step % self.checkpoints.every_steps)
-        change = self.steps.next_change(state.step)
-        if change is not None:
-            count = min(count, change - state.step)
-        count = min(count, self._pace.most)
-        started = time.monotonic()
         try:
             done, totals = self.steps.run(self._iterator, tf.constant(count), self.steps.stage(state.step))
         except tf.errors.OutOfRangeError:
@@ -170,13 +178,13 @@ class _Run:
             ) from error
         totals = totals.numpy()
         state.step += int(done)
-        if not is_multi_worker(self.strategy):
-            self._pace.note(int(done), time.monotonic() - started)
-        logs = self.steps.means(totals)
-        if not np.isfinite(logs["loss"]) or self.steps.overflowed():
-            self._fail(logs["loss"])
+        loss = self.steps.means(totals)["loss"]
+        if not np.isfinite(loss) or self.steps.overflowed():
+            self._fail(loss)
         state.totals += totals
-        return logs | {"learning_rate": float(keras.ops.convert_to_numpy(self.steps.optimizer.learning_rate))}
+        if not is_multi_worker(self.strategy):  # Workers go in step.
+            self._pace.note(int(done), time.monotonic() - started)
+        return totals
 
     def save(self, now) -> None:
         """Writes a checkpoint where one is due, or now; the chief does it for all workers."""

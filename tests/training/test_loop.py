@@ -1,6 +1,7 @@
 """The loop: exact means, replicas, callbacks, errors; on a model that is no BERT."""
 
-import itertools
+import os
+import signal
 import time
 
 import keras
@@ -9,7 +10,16 @@ import pytest
 import tensorflow as tf
 
 from kbert.layers import correct_sum, cross_entropy_sum
-from kbert.training import AdamW, ProgressLog, SummaryLog, dtype_policy, fit, strategy_for
+from kbert.training import (
+    AdamW,
+    Checkpoints,
+    ProgressLog,
+    SummaryLog,
+    Terminated,
+    dtype_policy,
+    fit,
+    strategy_for,
+)
 
 RNG = np.random.default_rng(5)
 ROWS = RNG.normal(size=(10, 4)).astype("float32")
@@ -57,31 +67,26 @@ def test_two_replicas_do_what_one_device_does():
         assert a == pytest.approx(b, rel=1e-5)
 
 
-def test_no_call_takes_long(monkeypatch):
-    """Or a run could not be stopped meanwhile, and said nothing."""
+def test_a_slow_run_stops_soon(monkeypatch, tmp_path):
     monkeypatch.setattr("kbert.training.loop.CALL_SECONDS", 0.4)
 
     def slow_batches():
-        for batch in dataset(repeat=8):
+        for number, batch in enumerate(dataset(repeat=8)):
             time.sleep(0.1)
+            if number == 17:
+                os.kill(os.getpid(), signal.SIGTERM)
             yield batch
 
     calls = []
     seen = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: calls.append(batch + 1))
-    model = linear_model()
     batches = tf.data.Dataset.from_generator(slow_batches, output_signature=dataset().element_spec)
-    fit(
-        model,
-        AdamW(0.1),
-        WeightedObjective(),
-        batches,
-        steps_per_epoch=24,
-        steps_per_call=8,
-        callbacks=[seen],
-    )
-    # The first call, which is traced too, and the second one show what a step takes: no other has eight.
-    assert calls[:2] == [8, 16] and calls[-1] == 24
-    assert all(1 <= after - before <= 4 for before, after in itertools.pairwise(calls[1:]))
+    with pytest.raises(Terminated):
+        fit(
+            linear_model(), AdamW(0.1), WeightedObjective(), batches, steps_per_epoch=24, steps_per_call=8,
+            callbacks=[seen], checkpoints=Checkpoints(tmp_path, 100, settings={}),
+        )  # fmt: skip
+    # The second call has shown what a step takes; the third one is in parts, and one of them is the last.
+    assert calls[:2] == [8, 16] and 16 < calls[2] < 24 and len(calls) == 3
 
 
 def test_steps_per_call_change_nothing():
