@@ -6,7 +6,7 @@ several steps per call into TensorFlow, and still drives ordinary Keras callback
 that was killed goes on as if nothing had been.
 """
 
-import math
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -209,7 +209,7 @@ class _Pace:
     """How many steps a call may have, `most`, so as not to take longer than `CALL_SECONDS`."""
 
     def __init__(self):
-        self.most = math.inf
+        self.most = sys.maxsize
         self._is_traced = False
 
     def note(self, steps: int, seconds: float) -> None:
