@@ -108,6 +108,7 @@ def test_a_short_run_against_keras_hub(shared, tmp_path):
         losses[name] = first["loss"], last["loss"]
     assert losses["keras_hub"][1] < losses["keras_hub"][0]
     # Ours begins at the frequencies of the tokens, below which the few steps of a second need not come.
-    assert losses["kbert"][1] != losses["kbert"][0] < 0.8 * losses["keras_hub"][0]
+    assert losses["kbert"][0] < 0.8 * losses["keras_hub"][0]
+    assert losses["kbert"][1] != losses["kbert"][0]
     assert losses["kbert"][1] < 1.05 * losses["kbert"][0]
     assert (tmp_path / "curves.json").exists()

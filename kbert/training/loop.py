@@ -25,7 +25,8 @@ from kbert.training.run_state import RunState
 from kbert.training.steps import TrainSteps
 from kbert.training.strategies import is_chief, is_multi_worker, spread_seeds, summing_over_workers
 
-#: How long TensorFlow may be left alone: nobody waits longer than that for a run to stop.
+#: How long TensorFlow may be left alone: nobody waits longer than that for a run to stop. The first two calls
+#: may take longer: they show what a step takes.
 CALL_SECONDS = 5.0
 
 
