@@ -37,7 +37,10 @@ EVERYONES = {"errors", "version"}
 
 # Part of kbert -> packages it must do without.
 #: What other backends do in plain Keras operations, or, as leaving padding out, do without.
-OF_ONE_BACKEND = {f"kbert/layers/{name}.py": {"tensorflow"} for name in ("onednn", "faster_ops", "unpadding")}
+OF_ONE_BACKEND = {
+    f"kbert/layers/{name}.py": {"tensorflow"}
+    for name in ("attention_gradient", "faster_ops", "onednn", "unpadding")
+}
 
 MUST_NOT_IMPORT = {
     "config": {"tensorflow", "tensorflow_text", "keras", "numpy"},

@@ -7,6 +7,7 @@ from keras import ops
 
 from kbert.layers.dense import AdaptableDense
 from kbert.layers.dropout import Dropout
+from kbert.layers.faster_ops import attention_for_training, has_attention_for_training
 from kbert.layers.int8 import Int8Dense
 
 
@@ -32,7 +33,8 @@ class SelfAttention(keras.layers.Layer):
             `kbert.layers.attention_bias` and `part_attention_bias`.
         return_probabilities: Python bool; also return the attention weights, before dropout.
         queries: float (B, Q, H), what looks, where that is not all of `inputs`: the vectors of some tokens.
-        padding: `Unpadding`, where `inputs` are all tokens in one row, (1, T, H); only they look then.
+        padding: `Unpadding`, where `inputs` are all tokens in one row, (1, T, H). Without `queries` they look
+            each at its own row, `padding` knows what at, and `attention_bias` has no part in it.
 
     Returns:
         float (B, Q, H) in the compute dtype, Q = S without `queries`, or (1, T, H) with `padding` and
@@ -116,28 +118,40 @@ class SelfAttention(keras.layers.Layer):
         queries=None,
         padding=None,
     ):
-        hidden_dim = inputs.shape[-1]
-        query, key, value = self._project(inputs, queries, padding)
-        if self._is_fused(training, return_probabilities):
-            context = _fused_attention(query, key, value, attention_bias)
-            return self.output_dense(ops.reshape(context, (-1, ops.shape(context)[1], hidden_dim)))
-
-        # The queries are scaled, not the scores, of which there are S/D times as many.
-        query = query * ops.cast(1.0 / math.sqrt(hidden_dim // self.num_heads), query.dtype)
-        scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))  # (B, N, Q, S)
-        scores = ops.cast(scores, "float32")
-        if attention_bias is not None:
-            # The operator, not ops.add: with B = N and S = 1 that one takes it for a bias of the heads.
-            scores = scores + ops.cast(attention_bias, "float32")
-        probabilities = ops.softmax(scores)
-        weights = ops.cast(self.dropout_layer(probabilities, training=training), self.compute_dtype)
-
-        context = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))  # (B, Q, N, D)
-        context = ops.reshape(context, (-1, ops.shape(context)[1], hidden_dim))
         if padding is not None and queries is None:
-            context = padding.remove(context)
+            groups = zip(padding.in_groups(self.qkv(inputs)), padding.group_biases, strict=True)
+            contexts = [self._attend(*self._in_heads(rows, 3), bias, training)[0] for rows, bias in groups]
+            return self.output_dense(padding.from_groups(contexts))
+        query, key, value = self._project(inputs, queries, padding)
+        context, probabilities = self._attend(
+            query, key, value, attention_bias, training, return_probabilities
+        )
         outputs = self.output_dense(context)
         return (outputs, probabilities) if return_probabilities else outputs
+
+    def count_dropouts(self, with_queries: bool, padding) -> int:
+        """How often a call in training drops attention weights; `padding` is as of the call."""
+        return 1 if with_queries or padding is None else len(padding.group_biases)
+
+    def _attend(self, query, key, value, bias, training, return_probabilities=False):
+        """The context of each token, (B, Q, H), and the probabilities; None where a faster way has none."""
+        probabilities = None
+        if self._is_fused(training, return_probabilities):
+            context = _fused_attention(query, key, value, bias)
+            return self._joined(context), None
+        # The queries are scaled, not the scores, of which there are S/D times as many.
+        query = query * ops.cast(1.0 / math.sqrt(query.shape[-1]), query.dtype)
+        if training and has_attention_for_training() and not return_probabilities:
+            context = attention_for_training(query, key, value, bias, self.dropout_layer)
+        else:
+            probabilities = _probabilities(query, key, bias)
+            weights = self.dropout_layer(probabilities, training=training)
+            context = ops.matmul(ops.cast(weights, self.compute_dtype), value)
+        return self._joined(ops.transpose(context, (0, 2, 1, 3))), probabilities
+
+    def _joined(self, context):
+        """(B, Q, N, D) to (B, Q, H)."""
+        return ops.reshape(context, (-1, ops.shape(context)[1], self.num_heads * context.shape[-1]))
 
     def _is_fused(self, training, return_probabilities):
         """Whether the backend has a kernel that never writes the scores down, and nothing asks for them."""
@@ -151,18 +165,17 @@ class SelfAttention(keras.layers.Layer):
 
     def _project(self, inputs, queries, padding):
         """Queries (B, N, Q, D), keys and values (B, N, S, D)."""
-        in_rows = (lambda tokens: tokens) if padding is None else padding.restore
         if queries is None:
-            return ops.unstack(self._in_heads(in_rows(self.qkv(inputs)), 3), num=3)
+            return self._in_heads(self.qkv(inputs), 3)
         query, both = self.qkv.call_split(queries, inputs, inputs.shape[-1])
-        key, value = ops.unstack(self._in_heads(in_rows(both), 2), num=2)
-        return self._in_heads(query, 1)[0], key, value
+        both = both if padding is None else padding.restore(both)
+        return *self._in_heads(query, 1), *self._in_heads(both, 2)
 
     def _in_heads(self, projected, count):
-        """(B, S, count·H) to (count, B, N, S, D)."""
+        """(B, S, count·H) to as many of (B, N, S, D)."""
         width = projected.shape[-1] // count // self.num_heads
         parts = ops.reshape(projected, (-1, ops.shape(projected)[1], count, self.num_heads, width))
-        return ops.transpose(parts, (2, 0, 3, 1, 4))
+        return ops.unstack(ops.transpose(parts, (2, 0, 3, 1, 4)), num=count)
 
     def get_config(self):
         return {
@@ -174,6 +187,15 @@ class SelfAttention(keras.layers.Layer):
             "lora_alpha": self.lora_alpha,
             "int8": self.int8,
         }
+
+
+def _probabilities(query, key, bias):
+    """softmax(Q·Kᵀ + bias), float32 (B, N, Q, S)."""
+    scores = ops.cast(ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))), "float32")
+    if bias is not None:
+        # The operator, not ops.add: with B = N and S = 1 that one takes it for a bias of the heads.
+        scores = scores + ops.cast(bias, "float32")
+    return ops.softmax(scores)
 
 
 def _fused_attention(query, key, value, bias):

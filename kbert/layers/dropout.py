@@ -61,16 +61,25 @@ class Dropout(keras.layers.Dropout):
     def call(self, inputs, training=None):
         if not training or not self.rate:
             return inputs
+        kept, factor = self.mask(ops.shape(inputs), inputs.dtype)
+        return inputs * (kept * ops.cast(factor, inputs.dtype))
+
+    def mask(self, shape, dtype) -> tuple:
+        """What a call in training drops, for those who multiply by it themselves; the rate must not be 0.
+
+        Returns:
+            1 where a value is kept and 0 elsewhere, of the shape and dtype; and the factor of what is kept,
+            float32 ().
+        """
         drawn = next(self._drawn_seeds, None)
         seed = self.seed_generator if drawn is None else _DrawnSeed(drawn)
-        shape = ops.shape(inputs)
         bits = 8 if _RATES_OF_BYTES[0] <= self.rate <= _RATES_OF_BYTES[1] else 16
         draws, chance = _draws(math.prod(shape), bits, seed)
         values = 2**bits
         below = min(math.floor(self.rate * values), values - 2)
         dropped = below + ops.cast(chance < self.rate * values - below, "int32")
-        kept = ops.cast(ops.reshape(draws, shape) >= ops.cast(dropped, draws.dtype), inputs.dtype)
-        return inputs * (kept * ops.cast(values / (values - dropped), inputs.dtype))
+        kept = ops.cast(ops.reshape(draws, shape) >= ops.cast(dropped, draws.dtype), dtype)
+        return kept, ops.cast(values / (values - dropped), "float32")
 
 
 def _draws(count, bits, seed):

@@ -118,7 +118,8 @@ class TransformerBlock(keras.layers.Layer):
             )
 
         if self.remat and training:
-            forward = recompute(forward, [(self.attention.dropout_layer, 1), (self.dropout_layer, 2)])
+            draws = self.attention.count_dropouts(positions is not None, padding)
+            forward = recompute(forward, [(self.attention.dropout_layer, draws), (self.dropout_layer, 2)])
         return forward(inputs) if attention_bias is None else forward(inputs, attention_bias)
 
     def _forward(self, inputs, attention_bias=None, *, training, return_probabilities, positions, padding):

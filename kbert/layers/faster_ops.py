@@ -62,6 +62,18 @@ def unpadding(padding_mask, training):
     return Unpadding(padding_mask, bool(training))
 
 
+def has_attention_for_training() -> bool:
+    """Whether `attention_for_training` is there; without, the operations one by one do the same."""
+    return _has_tensorflow()
+
+
+def attention_for_training(query, key, value, bias, dropout):
+    """See `kbert.layers.attention_gradient.context_for_training`."""
+    from kbert.layers.attention_gradient import context_for_training
+
+    return context_for_training(query, key, value, bias, dropout)
+
+
 def random_words(count, seed):
     """Numbers of 32 random bits.
 

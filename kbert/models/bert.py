@@ -133,12 +133,13 @@ class Bert(AdaptableModel):
     def call(self, inputs, training=None, pooled_only=False, positions=None, return_layers=False):
         if pooled_only and self.pooler is None:
             raise ValueError("pooled_only=True, but this encoder was made with pooler=False")
-        if positions is not None and return_layers and not pooled_only:
+        return_layers = return_layers and not pooled_only
+        if positions is not None and return_layers:
             raise ValueError("positions and return_layers=True; layers are returned for all positions")
         inputs = as_features(inputs)
         _check_packing(inputs)
         asked = self._asked(inputs, pooled_only, positions)
-        padding = self._unpadding(inputs, return_layers and not pooled_only, training)
+        padding = self._unpadding(inputs, return_layers, training)
         hidden = self._embedded(inputs, padding, training)
         bias = _attention_bias(inputs) if padding is None else attention_bias(padding.mask)
         layer_outputs, maps = [hidden], []

@@ -190,19 +190,22 @@ def test_a_sequence_that_is_too_long_is_refused(config):
 
 
 def test_the_work_goes_with_the_tokens(config, monkeypatch):
+    """Attention's goes with the squares of lengths: each group of rows is hardly longer than its longest."""
     seen = []
-    call = Dropout.call
+    mask = Dropout.mask
 
-    def noting(layer, inputs, training=None):
-        seen.append(tuple(inputs.shape))
-        return call(layer, inputs, training)
+    def noting(layer, shape, dtype):
+        seen.append(tuple(map(int, shape)))
+        return mask(layer, shape, dtype)
 
-    monkeypatch.setattr(Dropout, "call", noting)
+    monkeypatch.setattr(Dropout, "mask", noting)
     inputs, tokens = uneven(config), 9 + 1 + 5 + 2
+    config = config.replace(dropout=0.1, attention_dropout=0.1)
     randomised(Bert(config, unpad=True))(inputs, training=True)
     in_one_row = (1, tokens, config.hidden_dim)
-    attention = (5, config.num_heads, 9, 9)
-    assert seen == [in_one_row, *[attention, in_one_row, in_one_row] * config.num_layers]
+    groups = [(1, 4), (1, 4), (1, 4), (2, 9)]
+    attention = [(rows, config.num_heads, length, length) for rows, length in groups]
+    assert seen == [in_one_row, *[*attention, in_one_row, in_one_row] * config.num_layers]
 
 
 def test_few_numbers_of_tokens_come_up():

@@ -1,0 +1,65 @@
+"""Attention in training, its gradient written out: fewer passes over the scores, and less of them kept."""
+
+import tensorflow as tf
+
+
+def context_for_training(query, key, value, bias, dropout):
+    """dropout(softmax(Q·Kᵀ + bias))·V, and its gradients.
+
+    The scores are by far the most numbers of a block, and what works on them waits for memory. Automatic
+    differentiation keeps the probabilities and the mask of the dropout in float32 besides what the last
+    product took, and goes over them six times. With P the probabilities, M the mask of 0 and 1, c the factor
+    of what is not dropped, O = c·(P∘M)·V:
+
+        dV = c·(P∘M)ᵀ·dO,    dW = c·dO·Vᵀ,    dScores = P∘(M∘dW - δ),    δ = rowsum(P∘M∘dW) = rowsum(dO∘O)
+
+    so that P, M and P∘M are enough, in the compute dtype, and δ comes of the narrow tensors.
+
+    Args:
+        query: float (B, N, Q, D), scaled.
+        key: float (B, N, S, D), of the same dtype.
+        value: As `key`.
+        bias: float32, broadcast to (B, N, Q, S), or None; it gets no gradient.
+        dropout: `kbert.layers.Dropout` of the probabilities, of which a mask is drawn.
+
+    Returns:
+        (B, N, Q, D), in the dtype of the inputs; softmax is in float32, whatever that is.
+
+    Reference:
+        Vaswani et al., 2017, section 3.2.1; for δ, Dao et al., 2022, "FlashAttention", appendix B.2.
+    """
+    dtype = query.dtype
+    shape = [*(tf.shape(query)[axis] for axis in range(3)), tf.shape(key)[2]]
+    kept, factor = dropout.mask(shape, dtype) if dropout.rate else (None, None)
+
+    def masked(values):
+        return values if kept is None else values * kept
+
+    def scaled(values):
+        # In float32: the factor rounded to bfloat16 would be the same error for all.
+        return values if factor is None else tf.cast(tf.cast(values, tf.float32) * factor, dtype)
+
+    @tf.custom_gradient
+    def context(query, key, value):
+        scores = tf.cast(tf.matmul(query, key, transpose_b=True), tf.float32)
+        # The operator: with B = N and S = 1 others take it for a bias of the heads.
+        scores = scores if bias is None else scores + tf.cast(bias, tf.float32)
+        probabilities = tf.cast(tf.nn.softmax(scores), dtype)
+        weights = masked(probabilities)
+        outputs = scaled(tf.matmul(weights, value))
+
+        def gradients(upstream):
+            inner = scaled(upstream)
+            delta = tf.cast(upstream, tf.float32) * tf.cast(outputs, tf.float32)
+            delta = tf.cast(tf.reduce_sum(delta, axis=-1, keepdims=True), dtype)
+            of_weights = masked(tf.matmul(inner, value, transpose_b=True))
+            of_scores = (of_weights - delta) * probabilities
+            return (
+                tf.matmul(of_scores, key),
+                tf.matmul(of_scores, query, transpose_a=True),
+                tf.matmul(weights, inner, transpose_a=True),
+            )
+
+        return outputs, gradients
+
+    return context(query, key, value)
