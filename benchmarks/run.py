@@ -2,7 +2,8 @@
 
 Each candidate has a process of its own and starts from the same weights. First their hidden states are
 compared. Then they take turns, A B C A B C, on the same rows, while the others wait; the first turns, in
-which graphs are traced and memory is taken, are left out. Between turns the rate of large matrix products is
+which graphs are traced and memory is taken, are left out. Where rows are so long that memory does not hold all
+at once, each starts anew for its turns. Between turns the rate of large matrix products is
 measured, so that a figure can be seen as a share of what the machine could do in that minute. "With padding"
 counts the tokens of the batches as they come to the model, whether it leaves their padding out or not.
 
@@ -44,6 +45,7 @@ flags.DEFINE_integer("rounds", 5, "Turns that are timed.", lower_bound=1)
 flags.DEFINE_integer("warmup", 2, "Turns before them.", lower_bound=0)
 flags.DEFINE_integer("steps", None, "Steps or requests of a turn; default: as suits the case.", lower_bound=1)
 flags.DEFINE_integer("threads", os.cpu_count(), "Cores of each candidate.", lower_bound=1)
+flags.DEFINE_bool("apart", False, "Has one candidate in memory at a time; always so where rows are long.")
 flags.DEFINE_string("role", None, "A candidate (used by the script itself).")
 
 
@@ -110,10 +112,27 @@ def compare(name):
     logs = pathlib.Path(FLAGS.output, "logs", name)
     logs.mkdir(parents=True, exist_ok=True)
     commands = {who: command(name, who) for who in (*chosen(name), limits.PEAK)}
-    with Candidates(commands, str(logs)) as running:
-        check_equal(running.introductions, kind.TOLERANCES)
-        turns = running.rounds(FLAGS.rounds, FLAGS.warmup)
-    return kind.results(case, FLAGS, running.introductions, turns)
+    if FLAGS.apart or getattr(case, "apart", False):
+        introductions, turns = one_by_one(commands, logs)
+        check_equal(introductions, kind.TOLERANCES)
+    else:
+        with Candidates(commands, str(logs)) as running:
+            introductions = running.introductions
+            check_equal(introductions, kind.TOLERANCES)
+            turns = running.rounds(FLAGS.rounds, FLAGS.warmup)
+    return kind.results(case, FLAGS, introductions, turns)
+
+
+def one_by_one(commands, logs):
+    """Introductions and turns where memory holds one candidate alone: each starts anew for its turns."""
+    introductions, turns = {}, {who: [] for who in commands}
+    for round_ in range(FLAGS.rounds):
+        for who, of_who in commands.items():
+            with Candidates({who: of_who}, str(logs)) as alone:
+                introductions |= alone.introductions
+                turns[who] += alone.rounds(1, FLAGS.warmup)[who]
+        logging.info("round %d of %d done", round_ + 1, FLAGS.rounds)
+    return introductions, turns
 
 
 def main():

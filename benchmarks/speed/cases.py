@@ -38,6 +38,7 @@ class TrainingCase:
         text_column: Its column, where the name is no customary one.
         vocab: That the rows are cut into pieces with, of the data folder.
         candidates: Names.
+        apart: Whether candidates start one by one: together they would take 30 GB and more.
     """
 
     encoder: str
@@ -49,6 +50,7 @@ class TrainingCase:
     text_column: str | None = None
     vocab: str = "bert-base-uncased"
     candidates: tuple[str, ...] = TRAINERS
+    apart: bool = False
 
 
 TRAINING = {
@@ -62,10 +64,10 @@ TRAINING = {
         vocab="bert-base-chinese", candidates=_OF_LENGTHS,
     ),  # fmt: skip
     "train-squad": TrainingCase(
-        "init", "classification", 32, 6, 384, "squad-v1.1/train.json", candidates=_OF_LENGTHS
+        "init", "classification", 32, 6, 384, "squad-v1.1/train.json", candidates=_OF_LENGTHS, apart=True
     ),
     "train-base-512": TrainingCase(
-        "base", "mlm", 8, 1, 512,
+        "base", "mlm", 8, 1, 512, apart=True,
         candidates=("kbert bfloat16 remat", "kbert float32 remat", *TRAINERS),
     ),
 }  # fmt: skip

@@ -119,15 +119,21 @@ class SelfAttention(keras.layers.Layer):
         padding=None,
     ):
         if padding is not None and queries is None:
-            groups = zip(padding.in_groups(self.qkv(inputs)), padding.group_biases, strict=True)
-            contexts = [self._attend(*self._in_heads(rows, 3), bias, training)[0] for rows, bias in groups]
-            return self.output_dense(padding.from_groups(contexts))
+            return self.output_dense(self._context_of_tokens(inputs, padding, training))
         query, key, value = self._project(inputs, queries, padding)
         context, probabilities = self._attend(
             query, key, value, attention_bias, training, return_probabilities
         )
         outputs = self.output_dense(context)
         return (outputs, probabilities) if return_probabilities else outputs
+
+    def _context_of_tokens(self, inputs, padding, training):
+        """The context of each token of (1, T, H), group by group of their rows."""
+        contexts = []
+        for rows, bias in zip(padding.in_groups(self.qkv(inputs)), padding.group_biases, strict=True):
+            query, key, value = self._in_heads(rows, 3)
+            contexts.append(self._attend(query, key, value, bias, training)[0])
+        return padding.from_groups(contexts)
 
     def count_dropouts(self, with_queries: bool, padding) -> int:
         """How often a call in training drops attention weights; `padding` is as of the call."""

@@ -75,7 +75,8 @@ class Unpadding:
             row_starts.append(begin + tf.range(tf.size(rows)) * length)
             begin += tf.size(rows) * length
         starts = tf.gather(tf.concat(row_starts, 0), tf.math.invert_permutation(order))
-        places = tf.gather(starts, self._places // self._length) + self._places % self._length
+        in_row = tf.math.floormod(self._places, self._length)
+        places = tf.gather(starts, self._places // self._length) + in_row
         self._grouped = _Layout(places, tf.concat(group_sources, 0), self._spare, fast_gradients=True)
 
     def columns(self, longest: int):
