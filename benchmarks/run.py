@@ -2,10 +2,11 @@
 
 Each candidate has a process of its own and starts from the same weights. First their hidden states are
 compared. Then they take turns, A B C A B C, on the same rows, while the others wait; the first turns, in
-which graphs are traced and memory is taken, are left out. Where rows are so long that memory does not hold all
-at once, each starts anew for its turns. Between turns the rate of large matrix products is
-measured, so that a figure can be seen as a share of what the machine could do in that minute. "With padding"
-counts the tokens of the batches as they come to the model, whether it leaves their padding out or not.
+which graphs are traced and memory is taken, are left out. Where rows are so long that memory does not hold
+all at once, or with --apart, each starts anew for its turns. Between turns the rate of large matrix products
+is measured, so that a figure can be seen as a share of what the machine could do in that minute. "With
+padding" counts the tokens of the batches as they come to the model, whether it leaves their padding out or
+not.
 
   python benchmarks/run.py --init=FOLDER --data=../shared/data --output=FOLDER
   python benchmarks/run.py --init=FOLDER --data=../shared/data --output=FOLDER --cases=train-sst2 --rounds=7
