@@ -141,14 +141,13 @@ class SelfAttention(keras.layers.Layer):
 
     def _attend(self, query, key, value, bias, training, return_probabilities=False):
         """The context of each token, (B, Q, H), and the probabilities; None where a faster way has none."""
-        probabilities = None
         if self._is_fused(training, return_probabilities):
-            context = _fused_attention(query, key, value, bias)
-            return self._joined(context), None
+            return self._joined(_fused_attention(query, key, value, bias)), None
         # The queries are scaled, not the scores, of which there are S/D times as many.
         query = query * ops.cast(1.0 / math.sqrt(query.shape[-1]), query.dtype)
         if training and has_attention_for_training() and not return_probabilities:
             context = attention_for_training(query, key, value, bias, self.dropout_layer)
+            probabilities = None
         else:
             probabilities = _probabilities(query, key, bias)
             weights = self.dropout_layer(probabilities, training=training)
