@@ -8,8 +8,8 @@ def context_for_training(query, key, value, bias, dropout):
 
     The scores are by far the most numbers of a block, and what works on them waits for memory. Automatic
     differentiation keeps the probabilities and the mask of the dropout in float32 besides what the last
-    product took, and goes over them six times. With P the probabilities, M the mask of 0 and 1, c the factor
-    of what is not dropped, O = c·(P∘M)·V:
+    product took, and goes over them seven times. With P the probabilities, M the mask of 0 and 1, c the
+    factor of what is not dropped, O = c·(P∘M)·V:
 
         dV = c·(P∘M)ᵀ·dO,    dW = c·dO·Vᵀ,    dScores = P∘(M∘dW - δ),    δ = rowsum(P∘M∘dW) = rowsum(dO∘O)
 

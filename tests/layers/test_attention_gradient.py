@@ -17,10 +17,10 @@ PARTS = part_attention_bias(np.array([[1, 1, 2, 2, 0], [1, 1, 1, 2, 2]]))
 NAMES = ("query", "key", "value")
 
 
-def tensors(queries=5, dtype=tf.float32):
+def tensors(queries=5):
     rng = np.random.default_rng(5)
     shapes = [(2, 3, queries, 4), (2, 3, 5, 4), (2, 3, 5, 4), (2, 3, queries, 4)]
-    return [tf.cast(rng.normal(size=shape), dtype) for shape in shapes]
+    return [tf.cast(rng.normal(size=shape), tf.float32) for shape in shapes]
 
 
 def one_by_one(query, key, value, bias, dropout):
