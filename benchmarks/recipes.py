@@ -26,6 +26,7 @@ from kbert.errors import InputError
 #: Name -> flags of finetune.py; what stands here twice counts as it stands last.
 RECIPES = {
     "plain": (),
+    "head_scale": ("--head_scale=4",),
     "layer_decay": ("--layer_decay=0.8",),
     "reinit_layers": ("--reinit_layers=1",),
     "fgm": ("--fgm_epsilon=1",),

@@ -12,6 +12,7 @@ _RANGES = {
     "label_smoothing": ("at least 0 and below 1", lambda value: 0 <= value < 1),
     "fgm_epsilon": ("above 0", lambda value: value > 0),
     "rdrop_alpha": ("above 0", lambda value: value > 0),
+    "head_scale": ("above 0", lambda value: value > 0),
     "reinit_layers": ("at least 0", lambda value: value >= 0),
     "freeze_layers": ("at least 0", lambda value: value >= 0),
     "unfreeze_every": ("at least 1", lambda value: value >= 1),
@@ -26,6 +27,8 @@ class Recipe:
     Args:
         layer_decay: Factor of the learning rate from one layer to the one below it, such as 0.9. (Howard and
             Ruder, 2018)
+        head_scale: Factor of the random weights that the head starts with, such as 4: as many times larger is
+            what a change of the encoder does to the answers, so it learns faster.
         reinit_layers: Number of top layers that start from random weights, and the pooler with them; 0: the
             pooler alone. (Zhang et al., 2021)
         fgm_epsilon: How far the token embeddings are moved against the model, in a second pass of each
@@ -49,6 +52,7 @@ class Recipe:
     """
 
     layer_decay: float | None = None
+    head_scale: float | None = None
     reinit_layers: int | None = None
     fgm_epsilon: float | None = None
     rdrop_alpha: float | None = None

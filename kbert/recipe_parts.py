@@ -11,16 +11,18 @@ from kbert.recipe import Recipe
 
 
 def prepare_model(recipe: Recipe, model: HeadModel) -> None:
-    """Starts layers anew, adds adapters, freezes; after the weights were loaded, before training.
+    """Scales the head, starts layers anew, adds adapters, freezes; after loading, before training.
 
     Raises:
-        InputError: The encoder has fewer layers than are named.
+        InputError: The encoder has fewer layers than are named, or there is no head to scale.
     """
     for name in ("reinit_layers", "freeze_layers"):
         layers = getattr(recipe, name)
         if layers is not None and layers > model.config.num_layers:
             raise InputError(f"--{name}={layers}, but the encoder has {model.config.num_layers} layers")
     _check_freezing(recipe, model.config.num_layers)
+    if recipe.head_scale is not None:
+        _scale_head(model, recipe.head_scale)
     if recipe.reinit_layers is not None:
         reinitialize_top_layers(model, recipe.reinit_layers)
     if recipe.lora_rank is not None:
@@ -31,6 +33,16 @@ def prepare_model(recipe: Recipe, model: HeadModel) -> None:
                 weight.trainable = True
     if recipe.freeze_layers is not None and recipe.unfreeze_every is None:
         training.freeze_layers(model, recipe.freeze_layers)
+
+
+def _scale_head(model: HeadModel, factor: float) -> None:
+    """Multiplies what the head starts with; its biases start at 0."""
+    encoder = {id(weight) for weight in model.bert.weights}
+    kernels = [w for w in model.trainable_weights if id(w) not in encoder and w.path.endswith("/kernel")]
+    if not kernels:
+        raise InputError(f"--head_scale={factor}, but {model.name} has no weights above its encoder")
+    for kernel in kernels:
+        kernel.assign(factor * kernel.value)
 
 
 def _check_freezing(recipe: Recipe, layers: int) -> None:

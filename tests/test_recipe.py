@@ -8,6 +8,8 @@ from kbert import recipe_parts, training
 from kbert.errors import InputError
 from kbert.models import (
     BertClassifier,
+    BertEmbedder,
+    BertTagger,
     ClassificationObjective,
     MultipleChoiceObjective,
     RegressionObjective,
@@ -24,6 +26,7 @@ from kbert.recipe import Recipe
         ({"label_smoothing": 1.0}, "--label_smoothing=1.0"),
         ({"fgm_epsilon": float("nan")}, "--fgm_epsilon=nan"),
         ({"unfreeze_every": 0}, "--unfreeze_every=0"),
+        ({"head_scale": 0.0}, "--head_scale=0.0; expected a number above 0"),
         ({"class_weights": "most"}, "expected equal or balanced"),
         ({"lora_rank": 4, "freeze_layers": 1}, "--lora_rank freezes the encoder"),
         ({"lora_rank": 4, "layer_decay": 0.9}, "--lora_rank freezes the encoder"),
@@ -66,6 +69,23 @@ def test_a_recipe_sets_everything_it_names(tiny_config):
     assert any("/layer_1/" in w.path for w in model.trainable_weights)
     with pytest.raises(InputError, match="--reinit_layers=3, but the encoder has 2"):
         recipe_parts.prepare_model(Recipe(reinit_layers=3), model)
+
+
+@pytest.mark.parametrize("crf", [False, True])
+def test_the_head_is_scaled_and_nothing_else(crf, tiny_config):
+    model = BertTagger(tiny_config, 3, crf=crf)
+    model.build()
+    before = {w.path: np.array(w) for w in model.weights}
+    recipe_parts.prepare_model(Recipe(head_scale=4.0), model)
+    scaled = [w.path for w in model.weights if not np.array_equal(before[w.path], np.array(w))]
+    assert scaled == [f"{model.name}/tagger/kernel"]
+    kernel = np.array(model.tagger.kernel)
+    np.testing.assert_allclose(kernel, 4 * before[scaled[0]], rtol=1e-6)
+    assert kernel.std() > 0.05
+    embedder = BertEmbedder(tiny_config)
+    embedder.build()
+    with pytest.raises(InputError, match="--head_scale=4.0, but bert_embedder has no weights above"):
+        recipe_parts.prepare_model(Recipe(head_scale=4.0), embedder)
 
 
 @pytest.mark.parametrize(
