@@ -11,14 +11,11 @@ from kbert.layers import (
     Pooler,
     TransformerBlock,
     attention_bias,
-    part_attention_bias,
 )
 from kbert.layers.faster_ops import unpadding
 from kbert.models.lora import AdaptableModel
+from kbert.models.packed_rows import all_places, bias_of, check_packing
 from kbert.models.text_model import as_features
-
-#: What a row of several texts has besides; all of them or none.
-_PACKED_INPUTS = (features.PART_IDS, features.POSITION_IDS, features.FIRST_POSITIONS)
 
 
 @keras.saving.register_keras_serializable(package="kbert")
@@ -137,11 +134,11 @@ class Bert(AdaptableModel):
         if positions is not None and return_layers:
             raise ValueError("positions and return_layers=True; layers are returned for all positions")
         inputs = as_features(inputs)
-        _check_packing(inputs)
+        check_packing(inputs)
         asked = self._asked(inputs, pooled_only, positions)
         padding = self._unpadding(inputs, return_layers, training)
         hidden = self._embedded(inputs, padding, training)
-        bias = _attention_bias(inputs) if padding is None else attention_bias(padding.mask)
+        bias = bias_of(inputs) if padding is None else attention_bias(padding.mask)
         layer_outputs, maps = [hidden], []
         for block in self.blocks:
             results = block(
@@ -164,7 +161,7 @@ class Bert(AdaptableModel):
             tops = hidden if count is None else hidden[:, count:]
             firsts = inputs.get(features.FIRST_POSITIONS)
             if asked is not None and firsts is not None:
-                firsts = _all_places(firsts)
+                firsts = all_places(firsts)
             outputs[features.POOLED_OUTPUT] = self.pooler(tops, firsts)
         if pooled_only:
             return outputs
@@ -228,27 +225,3 @@ class Bert(AdaptableModel):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         return cls(**{**config, "config": BertConfig.from_dict(config["config"])})
-
-
-def _check_packing(inputs) -> None:
-    """Of what rows of several texts need, half would give wrong numbers silently."""
-    missing = [name for name in _PACKED_INPUTS if name not in inputs]
-    if 0 < len(missing) < len(_PACKED_INPUTS):
-        raise ValueError(
-            f"rows of several texts need all of {', '.join(_PACKED_INPUTS)}; the inputs lack "
-            f"{', '.join(missing)}; make such rows with kbert.data.pack_rows"
-        )
-
-
-def _all_places(first_positions):
-    """Where the first tokens stand once they are all that is left of a row, int32 (B, K)."""
-    places = ops.arange(ops.shape(first_positions)[1], dtype="int32")
-    return ops.broadcast_to(places, ops.shape(first_positions))
-
-
-def _attention_bias(inputs):
-    """What each token may look at, as a number to add to the scores; None for everything."""
-    if features.PART_IDS in inputs:
-        return part_attention_bias(inputs[features.PART_IDS])
-    mask = inputs.get(features.PADDING_MASK)
-    return None if mask is None else attention_bias(mask)
