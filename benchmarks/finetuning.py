@@ -1,10 +1,11 @@
 """Fine-tuning on the benchmarks that people compare by: kbert beside transformers on torch.
 
-Both start from the same encoder, with the same rows, optimizer, schedule, clipping, dropout and batch
-size, and their outputs are decoded and scored by the same code. Both get the same batches, drawn at random,
-as transformers' Trainer draws them, and padded to the longest row of each. kbert computes as its
-default says (bfloat16 where that is fast); transformers in float32, and with the first seed in bfloat16 by
-autocast, or with --nopeer_float32 in bfloat16 alone, with all seeds.
+Both start from the same encoder and, with a seed, from the same head, which kbert draws: how large it comes
+out decides how fast the encoder learns in its first hundred steps. Rows, optimizer, schedule, clipping,
+dropout and batch size are the same, and outputs are decoded and scored by the same code. Both get the same
+batches, drawn at random, as transformers' Trainer draws them, and padded to the longest row of each. kbert
+computes as its default says (bfloat16 where that is fast); transformers in float32, and with the first seed
+in bfloat16 by autocast, or with --nopeer_float32 in bfloat16 alone, with all seeds.
 Seconds are those of training and of answering the dev rows, for kbert after each epoch, without start-up,
 reading and tokenizing. Each run is in results.json as soon as it is done; the same command goes on where it
 was stopped.
@@ -88,11 +89,23 @@ def run_kbert(benchmark, seed, work):
     }
 
 
+def starting_head(task, start, seed):
+    """What kbert's head starts with: kernel (hidden, outputs) and bias (outputs)."""
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    model = task.blank_model(start.config)
+    model.build()
+    encoder = {id(weight) for weight in model.bert.weights}
+    kernel, bias = (weight.numpy() for weight in model.weights if id(weight) not in encoder)
+    return kernel, bias
+
+
 def write_batches(benchmark, seed, work):
-    """The batches that the peer trains on and answers, as plain arrays."""
+    """The batches that the peer trains on and answers, and the head that it starts from, as plain arrays."""
     from kbert import data
 
-    task, _, train, dev = _task(benchmark)
+    task, start, train, dev = _task(benchmark)
     encoded, encoded_dev = task.encode(train), task.encode(dev)
     training = data.training_batches(encoded, SETTINGS.batch_size, benchmark.epochs, seed)
     batches = list(training.as_numpy_iterator())
@@ -100,16 +113,16 @@ def write_batches(benchmark, seed, work):
         inputs
         for _, inputs, _ in data.evaluation_batches(encoded_dev, SETTINGS.batch_size).as_numpy_iterator()
     ]
-    size = len(task.spec.get("labels") or task.spec.get("tags") or [None])
-    (work / f"batches-{seed}.pickle").write_bytes(pickle.dumps((batches, answered, size)))
+    head = starting_head(task, start, seed)
+    (work / f"batches-{seed}.pickle").write_bytes(pickle.dumps((batches, answered, head)))
     return {}
 
 
 def run_transformers(benchmark, seed, work):
     """The usual loop of torch on the same batches; leaves the outputs for the dev rows."""
-    batches, answered, size = pickle.loads((work / f"batches-{seed}.pickle").read_bytes())
+    batches, answered, head = pickle.loads((work / f"batches-{seed}.pickle").read_bytes())
     found, seconds, cpu_seconds = train_and_answer(
-        benchmark.task, FLAGS.init, batches, answered, size, seed, SETTINGS, FLAGS.peer_bfloat16
+        benchmark.task, FLAGS.init, batches, answered, head, seed, SETTINGS, FLAGS.peer_bfloat16
     )
     (work / f"outputs-{seed}.pickle").write_bytes(pickle.dumps(found))
     return {"seconds": seconds, "cpu_seconds": cpu_seconds}

@@ -16,7 +16,7 @@ class Settings:
     weight_decay: float = 0.01
 
 
-def train_and_answer(task, init, batches, answered, size, seed, settings, bfloat16):
+def train_and_answer(task, init, batches, answered, head, seed, settings, bfloat16):
     """Trains on batches and answers others.
 
     Args:
@@ -24,8 +24,8 @@ def train_and_answer(task, init, batches, answered, size, seed, settings, bfloat
         init: Hugging Face folder of the encoder.
         batches: Pairs of inputs and targets, dicts of arrays under kbert's names, all epochs in order.
         answered: Inputs to answer.
-        size: Number of labels or tags.
-        seed: Of the head and of dropout.
+        head: Kernel (hidden, outputs) and bias (outputs) that the head starts with, arrays.
+        seed: Of dropout.
         settings: Of `Settings`.
         bfloat16: Whether torch computes by autocast.
 
@@ -36,7 +36,7 @@ def train_and_answer(task, init, batches, answered, size, seed, settings, bfloat
     from transformers import get_linear_schedule_with_warmup
 
     torch.manual_seed(seed)
-    model = _model(task, init, size)
+    model = _model(task, init, *head)
     plain = [p for name, p in model.named_parameters() if "LayerNorm" in name or name.endswith("bias")]
     known = {id(parameter) for parameter in plain}
     others = [p for p in model.parameters() if id(p) not in known]
@@ -69,12 +69,18 @@ def train_and_answer(task, init, batches, answered, size, seed, settings, bfloat
     return found, time.perf_counter() - started, time.process_time() - cpu_started
 
 
-def _model(task, init, size):
+def _model(task, init, kernel, bias):
+    import torch
     import transformers
 
     kinds = {"tagging": "TokenClassification", "question_answering": "QuestionAnswering"}
     kind = getattr(transformers, f"AutoModelFor{kinds.get(task, 'SequenceClassification')}")
-    return kind.from_pretrained(init, **({} if task == "question_answering" else {"num_labels": size}))
+    model = kind.from_pretrained(init, num_labels=len(bias))
+    head = model.qa_outputs if task == "question_answering" else model.classifier
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor(kernel.T))
+        head.bias.copy_(torch.tensor(bias))
+    return model
 
 
 def _outputs(model, inputs):

@@ -8,6 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -62,8 +63,8 @@ def test_kbert_trains_and_the_peer_gets_its_batches(folders):  # noqa: F811
     assert 0 <= row["score"] <= 1 and row["seconds"] > 0 and row["cpu_seconds"] > 0
     done = run(folders, *options, "--role=batches")
     assert done.returncode == 0, done.stderr[-3000:]
-    batches, answered, size = pickle.loads((work / "batches-7.pickle").read_bytes())
-    assert len(batches) == 4 and size == 2  # 100 rows, one epoch.
+    batches, answered, (kernel, bias) = pickle.loads((work / "batches-7.pickle").read_bytes())
+    assert len(batches) == 4 and kernel.shape[1] == len(bias) == 2  # 100 rows, one epoch.
     assert sum(len(inputs["token_ids"]) for inputs, _ in batches) == 100
     assert sum(len(inputs["token_ids"]) for inputs in answered) >= 100
     # What the peer would say; the model of those answers is kbert's own decoding.
@@ -85,6 +86,26 @@ def test_both_sides_from_beginning_to_end(folders):  # noqa: F811
     assert done.stdout.startswith("sst2       accuracy: kbert 0.")
     found = json.loads((folders[2] / "results.json").read_text())["sst2"]
     assert set(found) == {"kbert", "transformers"} and all(set(rows) == {"1", "2"} for rows in found.values())
+
+
+@pytest.mark.parametrize("name", ["classification", "regression", "tagging", "question_answering"])
+def test_the_head_of_the_peer_is_the_one_that_kbert_starts_with(name, finetuning, tiny_config):
+    """Drawn as `fine_tune` draws it: after the seed was set, in a model of its precision."""
+    import keras
+
+    kind, head = task_class(name), {"classification": "classifier", "regression": "classifier"}
+    spec = {"labels": ["a", "b", "c"], "tags": ["B-x", "I-x", "O"], "crf": False}
+    task = kind.__new__(kind)
+    task.spec = spec
+    start = types.SimpleNamespace(config=tiny_config)
+    keras.utils.set_random_seed(3)
+    model = task.blank_model(tiny_config, dtype="mixed_bfloat16", unpad=True)
+    model.build()
+    layer = getattr(model, {**head, "tagging": "tagger", "question_answering": "span"}[name])
+    kernel, bias = finetuning.starting_head(task, start, 3)
+    np.testing.assert_array_equal(kernel, layer.kernel.numpy())
+    assert bias.shape == kernel.shape[1:] and not bias.any()
+    assert not np.array_equal(kernel, finetuning.starting_head(task, start, 4)[0])
 
 
 def test_what_is_there_is_not_run_again(finetuning, tmp_path):
