@@ -193,4 +193,4 @@ def test_recipes_from_beginning_to_end(folders):  # noqa: F811
 def test_an_unknown_recipe_is_one_line(folders):  # noqa: F811
     done = run(folders, "--recipes=magic", script="recipes")
     assert done.returncode == 2
-    assert "--recipes=magic is not known; choose of plain, layer_decay" in done.stderr.splitlines()[-1]
+    assert "--recipes=magic is not known; choose of plain, head_scale" in done.stderr.splitlines()[-1]
