@@ -41,6 +41,7 @@ RECIPES = {
     "longer": ("--epochs=10",),
     "early_stop": ("--epochs=10", "--patience=2", "--keep=best"),
     "faster": ("--learning_rate=1e-4",),
+    "head_scale_faster": ("--head_scale=4", "--learning_rate=1e-4"),
 }
 
 FLAGS = flags.FLAGS
