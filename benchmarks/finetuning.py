@@ -96,8 +96,7 @@ def starting_head(task, start, seed):
     keras.utils.set_random_seed(seed)
     model = task.blank_model(start.config)
     model.build()
-    encoder = {id(weight) for weight in model.bert.weights}
-    kernel, bias = (weight.numpy() for weight in model.weights if id(weight) not in encoder)
+    kernel, bias = (weight.numpy() for weight in model.head_weights)
     return kernel, bias
 
 

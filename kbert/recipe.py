@@ -28,7 +28,7 @@ class Recipe:
         layer_decay: Factor of the learning rate from one layer to the one below it, such as 0.9. (Howard and
             Ruder, 2018)
         head_scale: Factor of the random weights that the head starts with, such as 4: as many times larger is
-            what a change of the encoder does to the answers, so it learns faster.
+            what a change of the encoder does to the answers, so it can learn faster. (docs/finetuning.md)
         reinit_layers: Number of top layers that start from random weights, and the pooler with them; 0: the
             pooler alone. (Zhang et al., 2021)
         fgm_epsilon: How far the token embeddings are moved against the model, in a second pass of each

@@ -37,8 +37,7 @@ def prepare_model(recipe: Recipe, model: HeadModel) -> None:
 
 def _scale_head(model: HeadModel, factor: float) -> None:
     """Multiplies what the head starts with; its biases start at 0."""
-    encoder = {id(weight) for weight in model.bert.weights}
-    kernels = [w for w in model.trainable_weights if id(w) not in encoder and w.path.endswith("/kernel")]
+    kernels = [weight for weight in model.head_weights if weight.path.endswith("/kernel")]
     if not kernels:
         raise InputError(f"--head_scale={factor}, but {model.name} has no weights above its encoder")
     for kernel in kernels:

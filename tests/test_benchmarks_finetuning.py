@@ -89,23 +89,45 @@ def test_both_sides_from_beginning_to_end(folders):  # noqa: F811
 
 
 @pytest.mark.parametrize("name", ["classification", "regression", "tagging", "question_answering"])
-def test_the_head_of_the_peer_is_the_one_that_kbert_starts_with(name, finetuning, tiny_config):
-    """Drawn as `fine_tune` draws it: after the seed was set, in a model of its precision."""
-    import keras
+def test_the_head_of_the_peer_is_the_one_that_fine_tuning_starts_with(
+    name, finetuning, tiny_config, monkeypatch, tmp_path
+):
+    from kbert import fine_tuning
+    from kbert.run_settings import RunSettings
 
-    kind, head = task_class(name), {"classification": "classifier", "regression": "classifier"}
-    spec = {"labels": ["a", "b", "c"], "tags": ["B-x", "I-x", "O"], "crf": False}
-    task = kind.__new__(kind)
-    task.spec = spec
+    class Prepared(Exception):
+        """Has the model as it is once all weights are there."""
+
+    def stop(recipe, model):
+        raise Prepared([weight.numpy() for weight in model.head_weights])
+
+    monkeypatch.setattr(fine_tuning.recipe_parts, "prepare_model", stop)
+    words = {"labels": ["a", "b", "c"], "tags": ["B-x", "I-x", "O"], "crf": False, "measure": "squad"}
+    task = task_class(name)({**words, "max_length": 32, "stride": 8}, None)
     start = types.SimpleNamespace(config=tiny_config)
-    keras.utils.set_random_seed(3)
-    model = task.blank_model(tiny_config, dtype="mixed_bfloat16", unpad=True)
-    model.build()
-    layer = getattr(model, {**head, "tagging": "tagger", "question_answering": "span"}[name])
+    options = {"init": None, "settings": RunSettings(seed=3), "model_dir": tmp_path}
+    with pytest.raises(Prepared) as stopped:
+        fine_tuning.fine_tune(task, start, None, [], **options)
+    expected_kernel, expected_bias = stopped.value.args[0]
     kernel, bias = finetuning.starting_head(task, start, 3)
-    np.testing.assert_array_equal(kernel, layer.kernel.numpy())
-    assert bias.shape == kernel.shape[1:] and not bias.any()
+    np.testing.assert_array_equal(kernel, expected_kernel)
+    np.testing.assert_array_equal(bias, expected_bias)
     assert not np.array_equal(kernel, finetuning.starting_head(task, start, 4)[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task, layer", [("question_answering", "qa_outputs"), ("tagging", "classifier")])
+def test_the_peer_starts_from_the_head_that_it_is_given(task, layer, load, folders):  # noqa: F811
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    vocab = folders[0].parent / "vocab.txt"
+    write_encoder(folders[1], len(vocab.read_text().split()), vocab)
+    width = json.loads((folders[1] / "config.json").read_text())["hidden_size"]
+    kernel = np.arange(2 * width, dtype="float32").reshape(width, 2)
+    model = load("finetuning_peer")._model(task, folders[1], kernel, np.array([0.5, 2.0], "float32"))
+    head = getattr(model, layer)
+    np.testing.assert_array_equal(head.weight.detach().numpy(), kernel.T)
+    assert head.bias.tolist() == [0.5, 2.0]
 
 
 def test_what_is_there_is_not_run_again(finetuning, tmp_path):

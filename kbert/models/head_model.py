@@ -52,6 +52,12 @@ class HeadModel(AdaptableModel):
     def build_heads(self) -> None:
         """Builds the layers above the encoder; none by default."""
 
+    @property
+    def head_weights(self) -> list[keras.Variable]:
+        """The weights above the encoder, the pooler not among them."""
+        encoder = {id(weight) for weight in self.bert.weights}
+        return [weight for weight in self.weights if id(weight) not in encoder]
+
     def row_costs(self, inputs):
         """As of `Bert`."""
         return self.bert.row_costs(as_features(inputs))

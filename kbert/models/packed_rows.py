@@ -1,4 +1,4 @@
-"""Rows of several texts in the encoder: what they must come with, and what their tokens may look at."""
+"""Rows of several texts beside those of one: what they come with, and what their tokens may look at."""
 
 from keras import ops
 
@@ -24,7 +24,14 @@ def check_packing(inputs) -> None:
 
 
 def bias_of(inputs):
-    """What each token may look at, as a number to add to the scores; None for everything."""
+    """What each token may look at, as a number to add to the scores.
+
+    Args:
+        inputs: Of `Bert`, in rows of one text or of several.
+
+    Returns:
+        float32 (B, 1, 1, S), of several texts (B, 1, S, S); None where each token may look at all others.
+    """
     if features.PART_IDS in inputs:
         return part_attention_bias(inputs[features.PART_IDS])
     mask = inputs.get(features.PADDING_MASK)
