@@ -39,7 +39,7 @@ EVERYONES = {"errors", "version"}
 #: What other backends do in plain Keras operations, or, as leaving padding out, do without.
 OF_ONE_BACKEND = {
     f"kbert/layers/{name}.py": {"tensorflow"}
-    for name in ("attention_gradient", "faster_ops", "onednn", "unpadding")
+    for name in ("attention_gradient", "faster_ops", "onednn", "traced_once", "unpadding")
 }
 
 MUST_NOT_IMPORT = {

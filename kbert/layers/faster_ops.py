@@ -62,6 +62,25 @@ def unpadding(padding_mask, training):
     return Unpadding(padding_mask, bool(training))
 
 
+def traced_once(**options):
+    """How to call layers of the same kind, one after the other, so that a graph is traced once for all.
+
+    Args:
+        options: Keyword arguments of each call.
+
+    Returns:
+        `kbert.layers.traced_once.TracedOnce`, or None where nothing is traced: outside of a graph, or on a
+        backend other than TensorFlow.
+    """
+    if not _has_tensorflow():
+        return None
+    import tensorflow as tf
+
+    from kbert.layers.traced_once import TracedOnce
+
+    return TracedOnce(**options) if tf.inside_function() else None
+
+
 def has_attention_for_training() -> bool:
     """Whether `attention_for_training` is there; without, the operations one by one do the same."""
     return _has_tensorflow()

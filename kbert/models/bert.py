@@ -12,7 +12,7 @@ from kbert.layers import (
     TransformerBlock,
     attention_bias,
 )
-from kbert.layers.faster_ops import unpadding
+from kbert.layers.faster_ops import traced_once, unpadding
 from kbert.models.lora import AdaptableModel
 from kbert.models.packed_rows import all_places, bias_of, check_packing
 from kbert.models.text_model import as_features
@@ -139,19 +139,8 @@ class Bert(AdaptableModel):
         padding = self._unpadding(inputs, return_layers, training)
         hidden = self._embedded(inputs, padding, training)
         bias = bias_of(inputs) if padding is None else attention_bias(padding.mask)
-        layer_outputs, maps = [hidden], []
-        for block in self.blocks:
-            results = block(
-                hidden,
-                bias,
-                training=training,
-                return_probabilities=return_layers,
-                positions=asked if block is self.blocks[-1] else None,
-                padding=padding,
-            )
-            hidden, *probabilities = results if return_layers else (results,)
-            layer_outputs.append(hidden)
-            maps += probabilities
+        layer_outputs, maps = self._through_blocks(hidden, bias, asked, padding, training, return_layers)
+        hidden = layer_outputs[-1]
         if padding is not None and asked is None:
             hidden = padding.restore_all(hidden)
         outputs = {}
@@ -199,6 +188,25 @@ class Bert(AdaptableModel):
             ids = [None if values is None else padding.remove(values) for values in ids[:2]]
             ids.append(padding.columns(self.config.longest_sequence))
         return self.embeddings(*ids, training=training)
+
+    def _through_blocks(self, hidden, bias, asked, padding, training, return_layers):
+        """The embeddings and the outputs of all blocks; and the attention weights of all, if asked for."""
+        options = {"training": training, "padding": padding}
+        # Blocks that are computed again take their gradients in a way of their own.
+        together = None if return_layers or self.remat or not training else traced_once(**options)
+        layer_outputs, maps = [hidden], []
+        for block in self.blocks:
+            positions = asked if block is self.blocks[-1] else None
+            if together is not None and positions is None:
+                results = together(block, hidden, bias)
+            else:
+                results = block(
+                    hidden, bias, return_probabilities=return_layers, positions=positions, **options
+                )
+            hidden, *probabilities = results if return_layers else (results,)
+            layer_outputs.append(hidden)
+            maps += probabilities
+        return layer_outputs, maps
 
     def _asked(self, inputs, pooled_only, positions):
         """Which tokens the last block works for: those of `positions`, then those that the pooler takes."""
