@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from kbert import features
+from kbert.data.autotuning import without_autotuning
 from kbert.data.encoding import EncodedRows
 
 #: Rows are sorted by length within pools of this many batches; larger pools pad less but shuffle less.
@@ -107,7 +108,8 @@ def _batches(encoded: EncodedRows, plan: list[np.ndarray]) -> tf.data.Dataset:
         return rows, _dense(inputs), _dense(targets)
 
     dataset = tf.data.Dataset.from_tensor_slices(numbers)
-    return dataset.map(gather, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    batches = dataset.map(gather, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    return without_autotuning(batches)
 
 
 def _dense(values: dict) -> dict[str, tf.Tensor]:

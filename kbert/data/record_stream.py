@@ -8,6 +8,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from kbert import features
+from kbert.data.autotuning import without_autotuning
 from kbert.errors import InputError
 
 _WIDTH_STEP = 8
@@ -79,7 +80,8 @@ def masked_batches(rows: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
     def with_padding_mask(row):
         return {features.PADDING_MASK: tf.ones_like(row[features.TOKEN_IDS])} | row
 
-    return rows.map(with_padding_mask).padded_batch(batch_size).map(split).prefetch(tf.data.AUTOTUNE)
+    batches = rows.map(with_padding_mask).padded_batch(batch_size).map(split).prefetch(tf.data.AUTOTUNE)
+    return without_autotuning(batches)
 
 
 @contextlib.contextmanager
