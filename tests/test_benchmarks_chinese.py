@@ -30,11 +30,16 @@ def squad(rows):
     return json.dumps({"version": "1", "data": [{"title": "", "paragraphs": paragraphs}]})
 
 
-def test_documents_are_what_belongs_together_and_answers_stay_out(load, tmp_path, capsys):  # noqa: F811
+def write_data(folder):
+    """The files of all parts."""
     for name, content in FILES.items():
-        path = tmp_path / name
-        path.parent.mkdir()
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content if isinstance(content, str) else squad(content), encoding="utf-8")
+
+
+def test_documents_are_what_belongs_together_and_answers_stay_out(load, tmp_path, capsys):  # noqa: F811
+    write_data(tmp_path)
     corpus = load("chinese_corpus")
     corpus.FLAGS(["chinese_corpus", f"--data={tmp_path}", f"--output={tmp_path}/corpus.txt"])
     corpus.main()

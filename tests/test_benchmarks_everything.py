@@ -10,13 +10,14 @@ import pytest
 
 from kbert import BertConfig, checkpoints
 from kbert.models import Bert
+from tests.test_benchmarks_chinese import write_data
 
 ROOT = Path(__file__).resolve().parent.parent
 WORDS = "the film was not good but a play in the park made all of them happy".split()
 #: Those that need nothing but what kbert installs; run.py, memory.py and others have tests of their own.
 TRIED = (
-    "records,classifier,export,chinese_vocab,chinese_records,chinese_pretrained,start,load,remat,layouts,"
-    "serving_load,padding"
+    "records,classifier,export,chinese_corpus,chinese_vocab,chinese_records,chinese_pairs,chinese_masks,"
+    "chinese_pretrained,start,load,remat,layouts,serving_load,padding"
 ).split(",")
 
 
@@ -44,8 +45,7 @@ def folders(tmp_path):
         (data / f"sst2/{split}.tsv").write_text(rows, encoding="utf-8")
     documents = "\n\n".join(" .\n".join(texts[i : i + 8]) for i in range(0, 64, 8)) + "\n"
     (data / "corpora/brown.train.txt").write_text(documents, encoding="utf-8")
-    chinese = "\n\n".join("这部电影很好。\n我们不喜欢它。\n他在公园里看书。" for _ in range(8)) + "\n"
-    (data / "corpora/zh.train.txt").write_text(chinese, encoding="utf-8")
+    write_data(data)
     model = Bert(BertConfig.preset("tiny", vocab_size=len(vocab.read_text().split())))
     model.build()
     checkpoints.save_folder(tmp_path / "kbert", model, vocab_path=vocab)
