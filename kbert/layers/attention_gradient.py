@@ -11,9 +11,9 @@ def context_for_training(query, key, value, bias, dropout):
     product took, and goes over them seven times. With P the probabilities, M the mask of 0 and 1, c the
     factor of what is not dropped, O = c·(P∘M)·V:
 
-        dV = c·(P∘M)ᵀ·dO,    dW = c·dO·Vᵀ,    dScores = P∘(M∘dW - δ),    δ = rowsum(P∘M∘dW) = rowsum(dO∘O)
+        dV = c·(P∘M)ᵀ·dO,    dW = c·dO·Vᵀ,    dScores = (P∘M)∘dW - P∘δ,    δ = rowsum(P∘M∘dW) = rowsum(dO∘O)
 
-    so that P, M and P∘M are enough, in the compute dtype, and δ comes of the narrow tensors.
+    so that P and P∘M are enough, in the compute dtype, and δ comes of the narrow tensors.
 
     Args:
         query: float (B, N, Q, D), scaled.
@@ -32,9 +32,6 @@ def context_for_training(query, key, value, bias, dropout):
     shape = [*(tf.shape(query)[axis] for axis in range(3)), tf.shape(key)[2]]
     kept, factor = dropout.mask(shape, dtype) if dropout.rate else (None, None)
 
-    def masked(values):
-        return values if kept is None else values * kept
-
     def scaled(values):
         # In float32: the factor rounded to bfloat16 would be the same error for all.
         return values if factor is None else tf.cast(tf.cast(values, tf.float32) * factor, dtype)
@@ -45,15 +42,14 @@ def context_for_training(query, key, value, bias, dropout):
         # The operator: with B = N and S = 1 others take it for a bias of the heads.
         scores = scores if bias is None else scores + tf.cast(bias, tf.float32)
         probabilities = tf.cast(tf.nn.softmax(scores), dtype)
-        weights = masked(probabilities)
+        weights = probabilities if kept is None else probabilities * kept
         outputs = scaled(tf.matmul(weights, value))
 
         def gradients(upstream):
             inner = scaled(upstream)
             delta = tf.cast(upstream, tf.float32) * tf.cast(outputs, tf.float32)
             delta = tf.cast(tf.reduce_sum(delta, axis=-1, keepdims=True), dtype)
-            of_weights = masked(tf.matmul(inner, value, transpose_b=True))
-            of_scores = (of_weights - delta) * probabilities
+            of_scores = tf.matmul(inner, value, transpose_b=True) * weights - probabilities * delta
             return (
                 tf.matmul(of_scores, key),
                 tf.matmul(of_scores, query, transpose_a=True),
