@@ -2,7 +2,8 @@
 
 Fine-tunes the encoder of --init, and the same sizes from random weights, alike: same vocabulary, rows, seeds,
 epochs and rates. Where texts get classes, a logistic regression on counts of characters stands beside them:
-what the words alone say, without their order.
+what the words alone say, without their order. How to pretrain the encoder:
+everything.py, chinese_corpus to chinese_pretrained.
 
   python benchmarks/chinese.py --init=PRETRAINED --size=mini --data=../shared/data --output=FOLDER
 """

@@ -69,7 +69,8 @@ def main():
             # No text of a task may break its line, or end its document.
             lines = [[" ".join(line.split()) for line in document if line.strip()] for document in documents]
             file.writelines("\n".join(document) + "\n\n" for document in lines if document)
-            print(f"{name}: {len(lines)} documents, {sum(map(len, sum(lines, [])))} characters")
+            characters = sum(len(line) for document in lines for line in document)
+            print(f"{name}: {len(lines)} documents, {characters} characters")
 
 
 if __name__ == "__main__":
