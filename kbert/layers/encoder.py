@@ -37,6 +37,8 @@ class TransformerBlock(keras.layers.Layer):
         positions: int32 (B, Q), or `kbert.layers.FIRST`: the tokens whose outputs are computed, the same
             numbers for less work; None: all, Q = S.
         padding: As for `SelfAttention`: that of the rows whose tokens came in one.
+        together: `kbert.layers.traced_once.TracedOnce`, which computes this block as others of its kind, with
+            its own `training` and `padding`; or None.
 
     Returns:
         float32 (B, Q, H), or (1, T, H) with `padding` and without `positions`, also under mixed precision; or
@@ -107,7 +109,11 @@ class TransformerBlock(keras.layers.Layer):
         return_probabilities=False,
         positions=None,
         padding=None,
+        together=None,
     ):
+        if together is not None:
+            return together(self, self._form(), inputs, attention_bias)
+
         def forward(*tensors):
             return self._forward(
                 *tensors,
@@ -121,6 +127,12 @@ class TransformerBlock(keras.layers.Layer):
             draws = self.attention.count_dropouts(positions is not None, padding)
             forward = recompute(forward, [(self.attention.dropout_layer, draws), (self.dropout_layer, 2)])
         return forward(inputs) if attention_bias is None else forward(inputs, attention_bias)
+
+    def _form(self):
+        """What tells blocks of other forms apart, attributes that were set after they were made included."""
+        options = {name: value for name, value in self.get_config().items() if name != "name"}
+        rates = self.dropout_layer.rate, self.attention.dropout_layer.rate
+        return type(self).__qualname__, options, rates, self.attention.lora_alpha
 
     def _forward(self, inputs, attention_bias=None, *, training, return_probabilities, positions, padding):
         queries = None

@@ -1,5 +1,6 @@
 """`TracedOnce`: layers that differ in their weights alone, traced for a graph as one."""
 
+import keras
 import tensorflow as tf
 
 
@@ -11,7 +12,8 @@ class TracedOnce:
     TensorFlow puts the operations of each in place before it runs any: the numbers and the speed are those of
     blocks that were traced one by one.
 
-    To be made and called in one graph; tensors of that graph may be in `options`.
+    To be made and called in one graph; tensors of that graph may be in `options`. To be called in the `call`
+    of each layer: there Keras casts weights as it does for this layer, and not as for the one around it.
 
     Args:
         options: Keyword arguments of each call.
@@ -21,26 +23,36 @@ class TracedOnce:
         self._options = options
         self._graphs = {}
 
-    def __call__(self, layer, inputs, *tensors):
+    def __call__(self, layer, form, inputs, *tensors):
         """The layer's outputs for float inputs and for further tensors, or None, that all layers are given.
 
-        The outputs have the inputs' shape.
+        Args:
+            layer: Built.
+            form: What its outputs depend on besides weights, inputs and `options`, as a value to compare.
+            inputs: float; the outputs have their shape.
+            *tensors: Further ones, or None.
         """
-        weights = [
-            [tf.convert_to_tensor(v.value) for v in of_kind]
-            for of_kind in (layer.trainable_variables, layer.non_trainable_variables)
-        ]
-        form = str([[(w.shape, w.dtype) for w in of_kind] for of_kind in weights])  # Some may be frozen.
-        if form not in self._graphs:
-            self._graphs[form] = self._traced(layer, inputs, tensors, weights)
-        outputs, seeds = self._graphs[form](inputs, *weights)
-        for variable, seed in zip(layer.non_trainable_variables, seeds, strict=True):
+        kinds = layer.trainable_variables, layer.non_trainable_variables
+        weights = [[tf.convert_to_tensor(v.value) for v in of_kind] for of_kind in kinds]
+        trained = [variable.path.removeprefix(layer.path) for variable in kinds[0]]  # Some may be frozen.
+        key = str((form, trained, [[(v.shape, v.dtype) for v in of_kind] for of_kind in kinds]))
+        if key not in self._graphs:
+            self._graphs[key] = self._traced(layer, inputs, tensors, weights)
+        outputs, seeds = self._graphs[key](inputs, *weights)
+        for variable, seed in zip(_seeds(layer), seeds, strict=True):
             variable.assign(seed)
         return tf.ensure_shape(outputs, inputs.shape)
 
     def _traced(self, layer, inputs, tensors, weights):
         def call(inputs, trainable, others):
-            return layer.stateless_call(trainable, others, inputs, *tensors, **self._options)
+            outputs, after = layer.stateless_call(trainable, others, inputs, *tensors, **self._options)
+            of_variable = dict(zip(map(id, layer.non_trainable_variables), after, strict=True))
+            return outputs, [of_variable[id(seed)] for seed in _seeds(layer)]
 
         function = tf.function(call, autograph=False)
         return function.get_concrete_function(tf.TensorSpec(inputs.shape, inputs.dtype), *weights)
+
+
+def _seeds(layer: keras.layers.Layer) -> list[keras.Variable]:
+    """What a call changes: the states of its random numbers, and no frozen weight."""
+    return [v for v in layer.non_trainable_variables if not tf.as_dtype(v.dtype).is_floating]

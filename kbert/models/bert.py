@@ -197,12 +197,10 @@ class Bert(AdaptableModel):
         layer_outputs, maps = [hidden], []
         for block in self.blocks:
             positions = asked if block is self.blocks[-1] else None
+            own = {**options, "positions": positions, "return_probabilities": return_layers}
             if together is not None and positions is None:
-                results = together(block, hidden, bias)
-            else:
-                results = block(
-                    hidden, bias, return_probabilities=return_layers, positions=positions, **options
-                )
+                own = {"together": together}
+            results = block(hidden, bias, **own)
             hidden, *probabilities = results if return_layers else (results,)
             layer_outputs.append(hidden)
             maps += probabilities

@@ -64,18 +64,25 @@ def test_some_tokens_look_at_all():
         np.testing.assert_allclose(other, one, atol=1e-5)
 
 
+@pytest.mark.parametrize("in_common", [(0, 0), (3, 1), (3, 3)])
 @pytest.mark.parametrize("dtype", [tf.bfloat16, tf.float16])
-def test_half_precision_is_hardly_worse_than_one_by_one(dtype):
-    """The yardstick is float32, of the same inputs, which half precision has exactly."""
+def test_half_precision_is_hardly_worse_than_one_by_one(dtype, in_common):
+    """The yardstick is float32, of the same inputs, which half precision has exactly.
+
+    What all keys have in common changes no score's place, and gradients must not add it up from rounding.
+    """
     rng = np.random.default_rng(1)
-    half = [tf.cast(rng.normal(size=(2, 3, 50, 32), scale=s), dtype) for s in (0.6, 0.6, 1, 1)]
+    half = [rng.normal(size=(2, 3, 50, 32), scale=s) for s in (0.6, 0.6, 1, 1)]
+    for tensor, scale in zip(half[1:], in_common, strict=False):
+        tensor += rng.normal(size=(2, 3, 1, 32), scale=scale) if scale else 0
+    half = [tf.cast(tensor, dtype) for tensor in half]
     exact = outputs_and_gradients(one_by_one, None, 0.1, *(tf.cast(tensor, tf.float32) for tensor in half))
     plain, found = (
         outputs_and_gradients(attend, None, 0.1, *half) for attend in (one_by_one, context_for_training)
     )
     for name, right, one, other in zip(("outputs", *NAMES), exact, plain, found, strict=True):
         assert np.linalg.norm(other - right) < 1.5 * np.linalg.norm(one - right), name
-        assert np.linalg.norm(one - right) < 0.01 * np.linalg.norm(right), name
+        assert np.linalg.norm(one - right) < 0.02 * np.linalg.norm(right), name
 
 
 def test_the_layer_takes_it_in_training_alone(monkeypatch):

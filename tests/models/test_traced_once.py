@@ -43,6 +43,14 @@ def trained(config, change=None, **options):
     return [logs["loss"] for logs in history], [variable.numpy() for variable in model.variables]
 
 
+def with_other_norms(model):
+    """As after training: numbers that bfloat16 has not."""
+    for block in model.bert.blocks:
+        for norm in (block.attention_layer_norm, block.output_layer_norm):
+            norm.gamma.assign(norm.gamma.value * 1.003)
+            norm.beta.assign(norm.beta.value + 0.0123456)
+
+
 def freeze_two(model):
     for block in model.bert.blocks[:2]:
         block.trainable = False
@@ -70,13 +78,54 @@ def test_training_is_the_same_as_with_each_block_traced(options, change, config,
             np.testing.assert_allclose(one, two, atol=atol)
 
 
+@pytest.mark.parametrize(
+    "change", [freeze_two, lambda model: model.enable_lora(2)], ids=["two layers frozen", "adapters"]
+)
+def test_frozen_weights_stay_to_the_last_bit_in_mixed_precision(change, config):
+    before = {}
+
+    def prepare(model):
+        with_other_norms(model)
+        change(model)
+        frozen = {id(v) for v in model.non_trainable_variables}
+        before.update({i: v.numpy() for i, v in enumerate(model.variables) if id(v) in frozen})
+
+    _, after = trained(config, prepare, dtype="mixed_bfloat16")
+    weights = [i for i in before if np.issubdtype(before[i].dtype, np.floating)]
+    assert len(weights) > 20
+    for i in weights:
+        np.testing.assert_array_equal(after[i], before[i])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda block: setattr(block.dropout_layer, "rate", 0.9),
+        lambda block: setattr(block.attention.dropout_layer, "rate", 0.9),
+        lambda block: setattr(block, "layer_norm_epsilon", 0.1),
+    ],
+    ids=["dropout", "attention's dropout", "epsilon"],
+)
+def test_a_block_that_was_changed_is_traced_for_itself(change, config, monkeypatch):
+    import tensorflow as tf
+
+    forward, traced = TransformerBlock._forward, []
+    monkeypatch.setattr(
+        TransformerBlock, "_forward", lambda self, *a, **k: traced.append(self.name) or forward(self, *a, **k)
+    )
+    bert = randomised(Bert(config))
+    change(bert.blocks[1])
+    tf.function(lambda inputs: bert(inputs, training=True)["sequence_output"])(make_inputs(config, (2, 5)))
+    assert traced == ["layer_0", "layer_1"]
+
+
 def test_one_block_is_traced_for_all(config, monkeypatch):
     import tensorflow as tf
 
     called = []
-    call = TransformerBlock.call
+    forward = TransformerBlock._forward
     monkeypatch.setattr(
-        TransformerBlock, "call", lambda self, *a, **k: called.append(self.name) or call(self, *a, **k)
+        TransformerBlock, "_forward", lambda self, *a, **k: called.append(self.name) or forward(self, *a, **k)
     )
     bert = randomised(Bert(config))
     graph = tf.function(lambda inputs: bert(inputs, training=True)["sequence_output"])
