@@ -18,7 +18,7 @@ from kbert.models import BertPretrainer, PretrainingObjective
 from kbert.text import Vocab
 from kbert.text.masking import TokenMasker, max_predictions
 
-#: Of order and masks of held-out records: the same in all runs, so that their figures can be compared.
+#: Of the masks of held-out records: the same in all runs, so that their figures can be compared.
 _HELD_OUT_SEED = 20181011
 _HELD_OUT_MOST = 4096
 #: Records of a packed row; more fill rows of many short ones better.
@@ -113,10 +113,16 @@ class Records:
         return batches
 
     def held_out_batches(self) -> tf.data.Dataset:
-        """Each record once (the first 4,096 of a fixed order), always under the same masks."""
-        count = min(_HELD_OUT_MOST, self.description.num_records)
-        records = data.masked_records(self.folder, self._masker, _HELD_OUT_SEED, shuffle_buffer=count)
-        return data.masked_batches(self._pooled(records.take(count).cache()), self.batch_size)
+        """Each record once (4,096 at most, from all over the files), always under the same masks."""
+        total = self.description.num_records
+        count = min(_HELD_OUT_MOST, total)
+        # By number: TensorFlow's own orders also depend on the seed of the run.
+        is_chosen = np.zeros(total, bool)
+        is_chosen[np.arange(count) * total // count] = True
+        chosen = data.masked_records(self.folder, self._masker, _HELD_OUT_SEED, shuffle_buffer=1).filter(
+            lambda record: tf.gather(is_chosen, record[features.RECORD_NUMBER])
+        )
+        return data.masked_batches(self._pooled(chosen.take(count).cache()), self.batch_size)
 
     def _pooled(self, records):
         return data.pools_by_length(records, self.batch_size)

@@ -39,6 +39,22 @@ def listed(dataset, count):
     return [tf.nest.map_structure(np.asarray, batch) for batch in dataset.take(count).as_numpy_iterator()]
 
 
+def test_the_held_out_records_are_the_same_in_all_runs(folder, tiny_vocab, monkeypatch):
+    """However many there are, and whatever the seed of the run, from which TensorFlow makes its orders."""
+
+    def measured(seed):
+        keras.utils.set_random_seed(seed)
+        batches = Records(folder, Vocab.read(tiny_vocab), 4).held_out_batches().as_numpy_iterator()
+        found = [(inputs["record_number"], targets["mask_ids"]) for inputs, targets in batches]
+        return {n: ids.tolist() for numbers, masks in found for n, ids in zip(numbers, masks, strict=True)}
+
+    total = len(measured(1))
+    monkeypatch.setattr("kbert.pretraining._HELD_OUT_MOST", total // 2)
+    one, other = measured(1), measured(2)
+    assert len(one) == total // 2 and one == other
+    assert max(one) >= total - 2 and min(one) == 0  # Not those of the first file alone.
+
+
 @pytest.mark.parametrize("layout, row_length", [("pools", None), ("padded", None), ("packed", 60)])
 def test_a_stream_can_be_entered_anywhere_and_holds_every_record_once(folder, tiny_vocab, layout, row_length):
     records = Records(folder, Vocab.read(tiny_vocab), 4, layout=layout, row_length=row_length)

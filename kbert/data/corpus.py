@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kbert.data.json_lines import parse_object
+from kbert.data.json_lines import parse_object, whole_characters
 from kbert.errors import InputError
 
 _TFDS = "tfds:"
@@ -225,7 +225,7 @@ def _json_texts(part: CorpusSlice, field: str) -> Iterator[str]:
                 f"{_place(part, number)}: has no text in {field!r} (it has: {', '.join(row)}); set "
                 f"--text_field"
             )
-        yield row[field]
+        yield whole_characters(row[field])
 
 
 def _tfds_builder(source: str):

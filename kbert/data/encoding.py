@@ -1,7 +1,6 @@
 """Texts become ragged ids, once, before the first epoch; `EncodedRows` holds them."""
 
 import functools
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,11 +8,11 @@ import numpy as np
 import tensorflow as tf
 
 from kbert import features
+from kbert.data.json_lines import whole_characters
 from kbert.data.ragged import concat_rows
 from kbert.text import WordPieceTokenizer, pack
 
 _CHUNK = 1024
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -76,14 +75,11 @@ def encode_texts(
 
 
 def string_tensor(texts: Sequence[str]) -> tf.Tensor:
-    """Texts as a string tensor [texts]; half a surrogate pair, which UTF-8 has not, becomes U+FFFD.
-
-    JSON can write such halves. They are replaced one for one, so that offsets in characters stay.
-    """
+    """Texts as a string tensor [texts]; see `whole_characters` for what is no character."""
     try:
         return tf.constant(list(texts), tf.string)
     except ValueError:
-        return tf.constant([_SURROGATE.sub("\ufffd", text) for text in texts], tf.string)
+        return tf.constant([whole_characters(text) for text in texts], tf.string)
 
 
 @functools.lru_cache(maxsize=32)  # Tracing takes longer than encoding a few texts.

@@ -1,10 +1,21 @@
 """JSON lines: one object a line."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
 from kbert.errors import InputError
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def whole_characters(text: str) -> str:
+    """The text with U+FFFD for half a surrogate pair, which JSON can write and UTF-8 has not.
+
+    Replaced one for one, so that places in characters stay.
+    """
+    return _SURROGATE.sub("\ufffd", text)
 
 
 def parse_object(line: str, place: Callable[[], str]) -> dict[str, Any]:

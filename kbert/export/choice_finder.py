@@ -53,7 +53,7 @@ class ChoiceFinder(TextModule):
         rows = {name: tf.reshape(values, shape) for name, values in inputs.items()}
         rows[features.PADDING_MASK] *= tf.cast(exists, tf.int32)[:, :, tf.newaxis]
         logits = tf.where(exists, tf.cast(self._predict(rows)[features.LOGITS], tf.float32), -1e9)
-        probabilities = tf.nn.softmax(logits)
+        probabilities = tf.where(exists, tf.nn.softmax(logits), 0.0)  # Also where there is no choice at all.
         best = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
         cut = tf.reshape(truncated | seconds_cut, [count, each]) & exists
         return {

@@ -93,6 +93,15 @@ def attention_for_training(query, key, value, bias, dropout):
     return context_for_training(query, key, value, bias, dropout)
 
 
+def share_of_replica(loss):
+    """A loss divided by the number of replicas, whose gradients Keras adds up; its own losses do the same."""
+    if not _has_tensorflow():
+        return loss
+    import tensorflow as tf
+
+    return loss / tf.distribute.get_strategy().num_replicas_in_sync
+
+
 def random_words(count, seed):
     """Numbers of 32 random bits.
 

@@ -24,7 +24,8 @@ class LayerNorm(keras.layers.LayerNormalization):
     """
 
     def call(self, inputs, training=None):
-        if training:
+        usual = self.scale and self.center and self.axis in (-1, [-1])
+        if training or not usual or getattr(self, "rms_scaling", False):
             return super().call(inputs)
         inputs = ops.cast(inputs, self.compute_dtype)
         centred = inputs - ops.mean(inputs, axis=-1, keepdims=True)

@@ -31,7 +31,7 @@ def recompute(function: Callable, dropouts: Iterable[tuple[Dropout, int]]) -> Ca
     def with_drawn_seeds(*tensors):
         # 0, but only an equal input gives an equal 0: a compiler that sees one seed in both runs draws
         # once for both, and keeps all masks in between.
-        zero = ops.isnan(ops.reshape(tensors[0], (-1,))[0])
+        zero = ops.any(ops.isnan(ops.reshape(tensors[0], (-1,))[:1]))  # There may be no rows at all.
         for layer, seeds in drawn:
             layer.use_seeds(tuple(seed + ops.cast(zero, seed.dtype) for seed in seeds))
         return function(*tensors)

@@ -9,6 +9,7 @@ import numpy as np
 
 from kbert.layers import Int8Dense
 from kbert.models.lora import require_merged
+from kbert.models.text_model import as_features, as_rows
 
 #: How much of a column's large values goes from the inputs into the weights; SmoothQuant's α.
 SMOOTHING = 0.75
@@ -96,7 +97,7 @@ def _observe(model, projections, observers, batches) -> None:
             watched.enter_context(_seen_by(observers[name], layer))
         count = 0
         for inputs in batches:
-            model.bert(inputs, training=False)
+            model.bert(as_rows(as_features(inputs)), training=False)
             count += 1
     if not count:
         raise ValueError("no texts to measure the ranges of 8-bit numbers on; give some hundred")

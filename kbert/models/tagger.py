@@ -6,6 +6,7 @@ from keras import ops
 from kbert import features
 from kbert.config import BertConfig
 from kbert.layers import Dropout, LinearChainCrf, TokenDense, cross_entropy_sum, gather_positions
+from kbert.layers.faster_ops import share_of_replica
 from kbert.models.head_model import HeadModel
 from kbert.models.text_model import as_features
 
@@ -135,7 +136,7 @@ class BertTagger(HeadModel):
             raise ValueError("sample_weight came; the tagger's own loss counts every word once")
         tag_ids = y[features.TAG_IDS] if isinstance(y, dict) else y
         total, count = self.negative_log_likelihood(y_pred, tag_ids)
-        return total / ops.maximum(count, 1.0)
+        return share_of_replica(total / ops.maximum(count, 1.0))
 
 
 class TaggingObjective:

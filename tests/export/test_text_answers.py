@@ -107,6 +107,8 @@ def test_choices_are_the_tasks_and_an_empty_one_is_none(make):
     assert (outputs["probabilities"].numpy()[1:, 2] == 0).all()
     assert outputs["probabilities"].numpy()[0, 2] > 0
     run = module.signatures()["serving_default"]
+    none = run(text=texts[:2], question=questions[:2], choices=tf.fill([2, 3], ""))
+    assert not none["probabilities"].numpy().any() and not none["score"].numpy().any()
     empty = run(text=texts[:0], question=questions[:0], choices=choices[:0])
     assert empty["probabilities"].shape == (0, 3) and empty["choice"].shape == (0,)
 

@@ -75,6 +75,13 @@ def test_layer_norm_in_training_and_out_of_it():
         )
 
 
+@pytest.mark.parametrize("options", [{"center": False}, {"scale": False}, {"axis": 1}])
+def test_layer_norm_with_keras_options(options):
+    layer, plain = LayerNorm(**options), keras.layers.LayerNormalization(**options)
+    for training in (False, True):
+        np.testing.assert_allclose(np.asarray(layer(HIDDEN, training=training)), plain(HIDDEN), atol=1e-5)
+
+
 def test_dropout_contract():
     assert_layer_contract(Dropout, {"rate": 0.4, "seed": 3}, HIDDEN)
 

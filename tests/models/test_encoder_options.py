@@ -243,6 +243,18 @@ def test_blocks_run_again_in_the_backward_pass_alone(dropping_config, monkeypatc
 
 
 @on_tensorflow
+@pytest.mark.parametrize("remat", [False, True])
+def test_a_batch_without_rows(remat, dropping_config):
+    """As a part of a batch, or a replica, may have at the end of the data."""
+    import tensorflow as tf
+
+    bert = randomised(Bert(dropping_config, remat=remat))
+    inputs = {name: ids[:0] for name, ids in make_inputs(dropping_config, (4, 7)).items()}
+    run = tf.function(lambda inputs: bert(inputs, training=True)["sequence_output"], autograph=False)
+    assert run(inputs).shape == (0, 7, dropping_config.hidden_dim)
+
+
+@on_tensorflow
 def test_recompute_on_two_replicas_in_our_own_loop(dropping_config):
     import tensorflow as tf
 

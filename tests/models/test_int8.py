@@ -6,7 +6,7 @@ import pytest
 
 from kbert import BertConfig, checkpoints
 from kbert.errors import InputError
-from kbert.models import BertClassifier, BertTagger, in_int8
+from kbert.models import BertClassifier, BertEmbedder, BertMultipleChoice, BertTagger, in_int8
 
 
 def batch(rows, length, seed):
@@ -110,3 +110,13 @@ def test_what_cannot_be_is_said(classifier, small, tmp_path):
     adapted.enable_lora(2)
     with pytest.raises(InputError, match="LoRA"):
         in_int8(adapted, [batch(2, 5, 1)])
+
+
+@pytest.mark.parametrize("kind", [BertMultipleChoice, BertEmbedder])
+def test_rows_of_several_texts(kind):
+    """Questions with their choices, and the texts of a pair: (B, K, S), which are rows to the encoder."""
+    model = moved(kind(BertConfig.preset("tiny", vocab_size=200)))
+    batches = [{name: ids.reshape(4, 2, 20) for name, ids in batch(8, 20, s).items()} for s in range(4)]
+    small, name = in_int8(model, batches), "logits" if kind is BertMultipleChoice else "embedding"
+    want, have = (np.asarray(each(batches[0])[name]) for each in (model, small))
+    assert 0 < np.abs(want - have).mean() < 0.1 * np.abs(want).mean()

@@ -227,6 +227,30 @@ def test_softmax_has_the_same_loss_and_learns_by_one_of_keras(tiny_config):
 
 
 @on_tensorflow
+def test_keras_tells_the_loss_of_two_replicas_as_of_one(tiny_config):
+    import tensorflow as tf
+
+    from kbert.training import strategy_for
+
+    inputs, tags = sentences()
+    batches = tf.data.Dataset.from_tensors((inputs, {"tag_ids": tags}))
+    with strategy_for("mirrored").scope():
+        model = randomised(make_tagger(without_dropout(tiny_config), CONSTRAINED), 0.1)
+        model.compile(keras.optimizers.SGD(0.0))
+        shares = [model.negative_log_likelihood(model(half), t) for half, t in halves(inputs, tags)]
+    found = model.evaluate(batches.unbatch().batch(len(tags)), verbose=0, return_dict=True)
+    assert found["loss"] == pytest.approx(
+        np.mean([float(total / count) for total, count in shares]), rel=1e-4
+    )
+
+
+def halves(inputs, tags):
+    half = len(tags) // 2
+    for part in (slice(None, half), slice(half, None)):
+        yield {name: values[part] for name, values in inputs.items()}, tags[part]
+
+
+@on_tensorflow
 def test_training_loop_learns_on_two_replicas(tiny_config):
     """Each word of rows of unequal lengths counts the same, on whichever replica it is."""
     import tensorflow as tf
