@@ -231,7 +231,9 @@ def main():
             continue
         missing = BENCHMARKS[name].missing()
         if missing:
-            logging.info("without %s: pip install 'kbert[bench]' for %s", name, ", ".join(missing))
+            logging.info(
+                "without %s: pip install '.[bench]' in the source folder for %s", name, ", ".join(missing)
+            )
             continue
         logging.info("%d of %d: %s", number, len(commands), name)
         started = time.perf_counter()

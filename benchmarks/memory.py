@@ -117,7 +117,7 @@ def main():
     """Prints a line for each kind of process."""
     names = list(CODE)
     if importlib.util.find_spec("keras_hub") is None:
-        logging.info("without Keras Hub: keras_hub is missing; pip install 'kbert[bench]'")
+        logging.info("without Keras Hub: keras_hub is missing; pip install '.[bench]' in the source folder")
         names = [name for name in names if not name.startswith("Keras Hub")]
     with tempfile.TemporaryDirectory() as folder:
         serving_candidates.write_export(FLAGS.init, f"{folder}/export")

@@ -115,7 +115,7 @@ def draw(curves):
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        logging.info("no curves.png: matplotlib is missing; pip install 'kbert[plots]'")
+        logging.info("no curves.png: matplotlib is missing; pip install '.[plots]' in the source folder")
         return
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot(xlabel="seconds of training", ylabel="held-out MLM loss", title=FLAGS.size)

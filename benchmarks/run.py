@@ -11,7 +11,7 @@ not.
   python benchmarks/run.py --init=FOLDER --data=../shared/data --output=FOLDER
   python benchmarks/run.py --init=FOLDER --data=../shared/data --output=FOLDER --cases=train-sst2 --rounds=7
 
-In the folder are then results.json, table.txt and speed.png (extra `kbert[plots]`).
+In the folder are then results.json, table.txt and speed.png (extra `plots`).
 """
 
 import functools
@@ -64,7 +64,9 @@ def chosen(name):
     """The candidates of a case that were asked for and whose packages are there; others are logged."""
     missing = tuple(who for who, package in PACKAGES.items() if importlib.util.find_spec(package) is None)
     for who in missing:
-        logging.info("without %s: %s is missing; pip install 'kbert[bench]'", who, PACKAGES[who])
+        logging.info(
+            "without %s: %s is missing; pip install '.[bench]' in the source folder", who, PACKAGES[who]
+        )
     there = CASES[name].candidates
     wanted = [who for who in there if not FLAGS.candidates or who in FLAGS.candidates]
     if not wanted:

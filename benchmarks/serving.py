@@ -116,7 +116,7 @@ def main():
     needed = ("onnx", "onnxruntime", "torch", "transformers")
     missing = [name for name in needed if not importlib.util.find_spec(name)]
     if missing:
-        raise InputError(f"{', '.join(missing)} cannot be imported; pip install 'kbert[bench]' brings them")
+        raise InputError(f"{', '.join(missing)} cannot be imported; pip install '.[bench]' brings them")
     with tempfile.TemporaryDirectory() as work:
         write_models(FLAGS.init, work, read_texts())
         with started(CANDIDATES, work) as processes:

@@ -1,13 +1,16 @@
-"""Flags of a script from the fields of a dataclass: names, types, defaults and help stand in one place."""
+"""Flags of a script from the fields of a dataclass, defined in one place; and lists of numbers."""
 
 import dataclasses
 import inspect
 import re
 import types
 import typing
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from absl import flags
+
+from kbert.errors import InputError
 
 flags.disclaim_key_flags()  # They are those of the script that asks for them.
 
@@ -57,3 +60,22 @@ def _argument_lines(settings: type) -> dict[str, str]:
     section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", inspect.getdoc(settings) or "", re.M | re.S)
     found = re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", section[1] if section else "", re.M)
     return {name: re.sub(r"\s+", " ", text) for name, text in found}
+
+
+def numbers_of(flag: str, kind: Callable[[str], Any]) -> list:
+    """The numbers in a flag that is a list.
+
+    Args:
+        flag: Its name.
+        kind: `int` or `float`.
+
+    Raises:
+        InputError: There is none, or one is no number.
+    """
+    values: list[str] = flags.FLAGS[flag].value or []
+    if not values:
+        raise InputError(f"--{flag} is empty; expected a number, or several with commas between them")
+    try:
+        return [kind(value) for value in values]
+    except ValueError as error:
+        raise InputError(f"--{flag}={','.join(values)}: {error}") from error

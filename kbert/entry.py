@@ -1,5 +1,6 @@
 """How every script starts and fails: `run(main)` is absl's `app.run` with kbert's exit codes."""
 
+import errno
 import logging
 import os
 import sys
@@ -22,9 +23,9 @@ def quieten_tensorflow() -> None:
 def run(main: Callable[[], None]) -> None:
     """Parses the flags, runs `main()` and exits: 0 done, 2 wrong input, 130 interrupted.
 
-    An `InputError`, an `OSError` with a file name and a wrong flag become one line on stderr and exit
-    code 2; a loss that is no number and a lost worker one line and exit code 1. Anything else is a defect and
-    keeps its traceback (exit code 1).
+    An `InputError`, an `OSError` with a file name or of a full disk, and a wrong flag become one line on
+    stderr and exit code 2; a loss that is no number and a lost worker one line and exit code 1. Anything else
+    is a defect and keeps its traceback (exit code 1).
     """
     quieten_tensorflow()
     app.run(lambda argv: _guarded(main, argv), flags_parser=_parse_flags)
@@ -51,9 +52,9 @@ def _guarded(main: Callable[[], None], argv: list[str]) -> None:
     except (ConnectionError, FloatingPointError) as error:
         _fail(str(error), code=1)
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno != errno.ENOSPC:
             raise
-        _fail(f"{error.filename}: {error.strerror}")
+        _fail(f"{error.filename or 'what was to be written'}: {error.strerror}")
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         sys.exit(130)

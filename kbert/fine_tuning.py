@@ -122,6 +122,7 @@ class _Measure:
         with training.averaged_weights(self.model, averages_of) if averaged else contextlib.nullcontext():
             self.exact.set_weights(self.model.get_weights())
         self._outputs = self.predictor(self.encoded)
+        self._check_numbers()
         self._choose(self._outputs)  # Or epochs would be compared by a threshold that none of them ends with.
         scores = self.task.scores(self.rows, self._answers(self._outputs))
         return {name: score for name, score in scores.items() if isinstance(score, float)}
@@ -132,6 +133,19 @@ class _Measure:
         self._choose(outputs)
         answers = self._answers(outputs)
         return self.task.scores(self.rows, answers), answers
+
+    def _check_numbers(self) -> None:
+        """Before this epoch is taken for the best one: the loss is that before its last step.
+
+        Raises:
+            FloatingPointError: The model answers with what is no number.
+        """
+        for name, values in self._outputs.items():
+            if not all(np.isfinite(value).all() for value in values):
+                raise FloatingPointError(
+                    f"{name} on dev is not a finite number, as the last steps made the weights; lower the "
+                    f"learning rate, or train in float32"
+                )
 
     def _choose(self, outputs) -> None:
         self.task.spec.update(self.task.chosen_on_dev(self.rows, self.encoded, outputs))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kbert.version import __version__
+from kbert.whole_files import write_whole
 
 _PACKAGES = ("tensorflow", "tensorflow-text", "keras", "numpy")
 
@@ -39,9 +40,7 @@ def write_manifest(
         },
         "git_commit": _git_commit(),
     }
-    temporary = Path(folder) / ".manifest.json.partial"
-    temporary.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.replace(Path(folder) / "manifest.json")
+    write_whole(Path(folder) / "manifest.json", json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
 
 
 def _git_commit() -> str | None:

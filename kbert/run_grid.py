@@ -54,18 +54,21 @@ def run_grid(
 
     Raises:
         FloatingPointError: All runs failed.
-        InputError: There are several runs, and no dev rows to compare them by.
+        InputError: Two runs would be the same, or there are several and no dev rows to compare them by.
     """
     # All of them first: what is out of range shall not be told after hours of other runs.
     each = [
         dataclasses.replace(settings, learning_rate=rate, seed=seed)
         for rate, seed in itertools.product(learning_rates, seeds)
     ]
+    folders = [model_dir] if len(each) == 1 else [model_dir / "runs" / _name(own) for own in each]
+    if len(set(folders)) < len(folders):
+        twice = next(folder.name for folder in folders if folders.count(folder) > 1)
+        raise InputError(f"{twice} would be run twice; expected seeds and learning rates that differ")
     best, points = None, []
-    for number, own in enumerate(each, start=1):
-        rate, seed = own.learning_rate, own.seed
-        folder = model_dir if len(each) == 1 else model_dir / "runs" / f"learning_rate-{rate:g}-seed-{seed}"
+    for number, (own, folder) in enumerate(zip(each, folders, strict=True), start=1):
         if len(each) > 1:
+            rate, seed = own.learning_rate, own.seed
             logging.info("run %d of %d: learning rate %g, seed %d", number, len(each), rate, seed)
         try:
             done = run(own, folder)
@@ -83,6 +86,11 @@ def run_grid(
     if best is None:
         raise FloatingPointError("all runs failed; lower the learning rate, or train in float32")
     return best, points
+
+
+def _name(settings: RunSettings) -> str:
+    """Of a run's folder."""
+    return f"learning_rate-{settings.learning_rate:g}-seed-{settings.seed}"
 
 
 def folder_of_best(points: Sequence[GridPoint]) -> Path:
@@ -131,7 +139,8 @@ def spread(points: Sequence[GridPoint]) -> list[dict]:
 
 
 def clear(points: Sequence[GridPoint]) -> None:
-    """Removes what a stopped run would have gone on from; the models stay."""
+    """Removes what stopped runs would have gone on from; models stay, and the batch that one failed on."""
     for point in points:
-        shutil.rmtree(point.folder / "checkpoints", ignore_errors=True)
+        if len(points) == 1 or point.score is not None:
+            shutil.rmtree(point.folder / "checkpoints", ignore_errors=True)
         (point.folder / "best.npz").unlink(missing_ok=True)

@@ -106,6 +106,12 @@ def write_predictions(
         write_whole(Path(folder) / name, text)
 
 
+def remove_old(folder: Path, task: Task) -> None:
+    """Removes reports and predictions of earlier runs, which would be taken for those of this one."""
+    for name in ("report.html", "report.json", "predictions.jsonl", *task.submission([], [])):
+        (folder / name).unlink(missing_ok=True)
+
+
 def write_results(
     model_dir: Path,
     best: FineTuned,
@@ -137,6 +143,7 @@ def write_results(
     metrics = {"epochs": best.history, "dev": best.scores}
     metrics |= {"runs": runs, "spread": spread} if runs else {}
     write_manifest(model_dir, command="finetune", flags=flags, metrics=metrics, seconds=seconds)
+    remove_old(model_dir, best.task)
     if dev_rows:
         write_run_report(
             model_dir, best.task, dev_rows, best.answers, best.scores,

@@ -43,7 +43,7 @@ def starting_point(
         vocab: Path of a `vocab.txt`; None takes the one in `init`.
         lowercase: None takes what `init` says, else what the vocabulary looks like, else True. One that
             contradicts the vocabulary is warned of.
-        num_hidden_layers_used: Of `init`, only its first n layers; None for all.
+        num_hidden_layers_used: Of `init`, and of nothing else, only its first n layers; None for all.
 
     Raises:
         InputError: Not exactly one of `init`, `size` and `config`; no vocabulary; more entries than the
@@ -61,6 +61,10 @@ def starting_point(
         )
     vocabulary = Vocab.read(vocab_path)
     entries = len(vocabulary)
+    if num_hidden_layers_used is not None and not init:
+        raise InputError(
+            "--num_hidden_layers_used takes layers of --init; leave it out, or choose a smaller size"
+        )
     if size:
         settled = BertConfig.preset(size, vocab_size=entries)
     else:

@@ -1,7 +1,10 @@
 """Files that are there as a whole, or not at all."""
 
 import os
+import tempfile
 from pathlib import Path
+
+from kbert.errors import InputError
 
 
 def write_whole(path: str | os.PathLike, text: str) -> None:
@@ -11,8 +14,31 @@ def write_whole(path: str | os.PathLike, text: str) -> None:
         path: In a folder that exists.
         text: Half characters, which a JSON file may hold (`"\ud83d"`) and UTF-8 may not, are written as
             their escapes; in JSON they stay what they are.
+
+    Raises:
+        OSError: It could not be written, as on a full disk; it has the name of the file.
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(text.encode("utf-8", errors="backslashreplace"))
-    partial.replace(path)
+    try:
+        partial.write_bytes(text.encode("utf-8", errors="backslashreplace"))
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        # A full disk is told when bytes are written, by an error that does not say to which file.
+        error.filename = str(path)
+        raise
+
+
+def check_writable(folder: Path) -> None:
+    """Refuses a folder that cannot be written to, before hours of work for it; makes none yet.
+
+    Raises:
+        InputError: With the reason.
+    """
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written to ({error.strerror})") from error

@@ -17,7 +17,7 @@ import kbert
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Part of kbert -> the parts it may import besides itself. `errors` and `version` are everyone's; the
+# Part of kbert -> the parts it may import besides itself. `errors` and the like are everyone's; the
 # modules at the top that are missing here (inference, manifest, ...) may import anything.
 MAY_IMPORT = {
     "config": set(),
@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "export": {"tasks", "text", "features", "evaluation", "tag_schemes"},
     "serving": {"features", "tag_schemes"},
 }
-EVERYONES = {"errors", "version"}
+EVERYONES = {"errors", "version", "whole_files"}
 
 # Part of kbert -> packages it must do without.
 #: What other backends do in plain Keras operations, or, as leaving padding out, do without.

@@ -200,3 +200,19 @@ def test_what_is_trained_leaves_padding_out_and_what_is_kept_does_not(run, monke
     monkeypatch.setattr(training, "fit", noting)
     done = run(epochs=1)
     assert trained == [not tpu] and not done.model.bert.unpad
+
+
+@pytest.mark.slow
+def test_weights_that_are_no_numbers_are_never_the_best(run, monkeypatch, tmp_path):
+    """The loss of an epoch's last step is that before its update, and may be the last number there is."""
+    exact = Predictor.__call__
+
+    def broken(self, encoded):
+        return {
+            name: [np.full_like(row, np.nan) for row in rows] for name, rows in exact(self, encoded).items()
+        }
+
+    monkeypatch.setattr(Predictor, "__call__", broken)
+    with pytest.raises(FloatingPointError, match="logits on dev is not a finite number.*lower the learning"):
+        run("m", epochs=1)
+    assert not (tmp_path / "m" / "best.npz").exists()

@@ -200,3 +200,11 @@ def test_balanced_weights_are_those_of_the_rows():
 def test_a_loss_that_cannot_be_compared_is_refused():
     with pytest.raises(InputError, match="--rdrop_alpha=1.0: object cannot compare"):
         recipe_parts.apply_to_objective(Recipe(rdrop_alpha=1.0), object())
+
+
+@pytest.mark.parametrize("values", [{"lora_rank": 2}, {"freeze_layers": 1}])
+def test_an_encoder_of_random_weights_must_be_able_to_learn(values):
+    with pytest.raises(InputError, match=f"--{[*values][0]}=. would freeze random weights for good"):
+        Recipe(**values).check_start(pretrained=False)
+    Recipe(**values).check_start(pretrained=True)
+    Recipe(freeze_layers=1, unfreeze_every=1).check_start(pretrained=False)

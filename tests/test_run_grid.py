@@ -66,3 +66,18 @@ def test_all_runs_failed(tmp_path):
 
     with pytest.raises(FloatingPointError, match="all runs failed"):
         run_grid(fail, RunSettings(), seeds=[1, 2], learning_rates=[2e-5], model_dir=tmp_path)
+
+
+@pytest.mark.parametrize("seeds, rates", [([1, 1], [2e-5]), ([1], [2e-5, 2.00000001e-5])])
+def test_the_same_run_twice_is_refused(tmp_path, seeds, rates):
+    with pytest.raises(InputError, match="learning_rate-2e-05-seed-1 would be run twice"):
+        run_grid(run, RunSettings(), seeds=seeds, learning_rates=rates, model_dir=tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+def test_what_a_run_failed_on_is_kept(tmp_path):
+    _, points = run_grid(run, RunSettings(), seeds=[1, 2], learning_rates=[5e-5], model_dir=tmp_path)
+    for point in points:
+        (point.folder / "checkpoints").mkdir()
+    clear(points)
+    assert [(point.folder / "checkpoints").exists() for point in points] == [True, False]

@@ -173,6 +173,14 @@ WRONG = {
         "--train={work}/train.tsv --dev= --size=tiny --learning_rate=1e-5,2e-5,5e-5 --model_dir={tmp}/out",
         "3 runs are compared on dev rows; name a file with --dev"
     ),
+    "no rate": (
+        "finetune.py", "--train={work}/train.tsv --size=tiny --learning_rate= --model_dir={tmp}/out",
+        "--learning_rate is empty; expected a number"
+    ),
+    "a file where the folder is to be": (
+        "finetune.py", "--train={work}/train.tsv --init={work}/pretrained --model_dir={work}/train.tsv/out",
+        "train.tsv/out: cannot be written to .Not a directory"
+    ),
     "patience without a measure": (
         "finetune.py", "--train={work}/train.tsv --init={work}/pretrained --patience=2 --model_dir={tmp}/out",
         "--patience is measured on dev rows; name a file with --dev"

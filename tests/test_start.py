@@ -63,6 +63,8 @@ def test_what_does_not_go_together_is_refused(init, tmp_path):
         starting_point()
     with pytest.raises(InputError, match="--init and --size came"):
         starting_point(init=init, size="tiny")
+    with pytest.raises(InputError, match="--num_hidden_layers_used takes layers of --init"):
+        starting_point(size="tiny", vocab=vocab_of(tmp_path, "a"), num_hidden_layers_used=1)
     with pytest.raises(InputError, match="random weights: no vocab.txt there"):
         starting_point(size="tiny")
     with pytest.raises(InputError, match=r"words.txt: 125 entries, but .* has 101 rows"):

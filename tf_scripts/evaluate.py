@@ -28,7 +28,10 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string("label_column", None, "Column of the label; default: a customary name, such as label.")
 flags.DEFINE_list("columns", None, "Names of all columns, for a TSV or CSV file without a header line.")
-flags.DEFINE_string("separator", ",", "Between the labels of a row that has several.")
+flags.DEFINE_string("separator", None, "Between the labels of a row; default: as the training file's.")
+flags.DEFINE_string(
+    "no_label", None, "Rows with this label are left out; default: as in training. '' = none."
+)
 flags.DEFINE_string(
     "output_dir", None, "Folder for predictions, metrics.json and report.html.", required=True
 )
@@ -38,13 +41,15 @@ flags.DEFINE_integer("batch_size", 32, "Texts at a time.", lower_bound=1)
 def _columns(task):
     from kbert.tasks import Columns
 
+    given = {name: FLAGS[name].value for name in ("separator", "no_label")}
+    kept = {name: task.spec[name] for name in given if name in task.spec}
     return Columns(
         text=FLAGS.text_column,
-        pair="" if task.spec.get("pair") is False else FLAGS.pair_column,
+        pair="" if task.spec.get("pair") is False and not FLAGS.pair_column else FLAGS.pair_column,
         label=FLAGS.label_column,
         names=FLAGS.columns and tuple(FLAGS.columns),
-        separator=FLAGS.separator,
         split=FLAGS.split,
+        **kept | {name: value for name, value in given.items() if value is not None},
     )
 
 
@@ -65,6 +70,7 @@ def main():
         metrics = {**task.scores(rows, answers), **metrics}
     files = dict([benchmark_file(FLAGS.submission, task.name, answers)]) if FLAGS.submission else {}
     output.mkdir(parents=True, exist_ok=True)
+    run_report.remove_old(output, task)
     run_report.write_predictions(output, task, rows, answers, labelled=FLAGS.labelled)
     for name, text in {**files, "metrics.json": json.dumps(metrics, indent=2) + "\n"}.items():
         write_whole(output / name, text)

@@ -14,11 +14,12 @@ from pathlib import Path
 from absl import flags, logging
 
 from kbert import entry
-from kbert.dataclass_flags import define_flags, settings_from_flags
+from kbert.dataclass_flags import define_flags, numbers_of, settings_from_flags
 from kbert.errors import InputError
 from kbert.recipe import Recipe
 from kbert.run_settings import RunSettings
 from kbert.task_options import TaskOptions
+from kbert.whole_files import check_writable
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("task", "classification", "What to learn; docs/finetuning.md lists them.")
@@ -33,6 +34,7 @@ flags.DEFINE_string(
 flags.DEFINE_string("label_column", None, "Column of the label; default: a customary name, such as label.")
 flags.DEFINE_list("columns", None, "Names of all columns, for a TSV or CSV file without a header line.")
 flags.DEFINE_string("separator", ",", "Between the labels of a row that has several.")
+flags.DEFINE_string("no_label", "-", "Rows with this label are left out, as SNLI's; '' = none.")
 flags.DEFINE_bool("strict", False, "Whether faults of the data are an error.")
 flags.DEFINE_string("init", None, "Checkpoint to start from: a kbert, Hugging Face or Google folder.")
 flags.DEFINE_string("vocab", None, "vocab.txt; default: the one in --init.")
@@ -61,6 +63,7 @@ def _columns(split):
         label=FLAGS.label_column,
         names=FLAGS.columns and tuple(FLAGS.columns),
         separator=FLAGS.separator,
+        no_label=FLAGS.no_label,
         split=split,
     )
 
@@ -74,15 +77,6 @@ def _read(task):
     faults = task.faults(train, dev)
     report_faults(faults, FLAGS.strict)
     return train, dev, faults
-
-
-def _numbers(flag, kind):
-    """The values of a flag with a list."""
-    values: list[str] = FLAGS[flag].value or []
-    try:
-        return [kind(value) for value in values]
-    except ValueError as error:
-        raise InputError(f"--{flag}={','.join(values)}: {error}") from error
 
 
 def _check_need_of_dev(num_runs):
@@ -103,8 +97,9 @@ def main():
     parts = training.share_cores() if FLAGS.strategy == "default" else 1
     strategy = training.strategy_for(FLAGS.strategy)
     settings, recipe = settings_from_flags(RunSettings, learning_rate=0.0), settings_from_flags(Recipe)
-    seeds = _numbers("seeds", int) if FLAGS.seeds else [FLAGS.seed]
-    learning_rates = _numbers("learning_rate", float)
+    recipe.check_start(pretrained=bool(FLAGS.init))
+    seeds = [FLAGS.seed] if FLAGS.seeds is None else numbers_of("seeds", int)
+    learning_rates = numbers_of("learning_rate", float)
     _check_need_of_dev(len(seeds) * len(learning_rates))
     kind = task_class(FLAGS.task)
     train, dev, faults = _read(kind)
@@ -115,12 +110,16 @@ def main():
     tokenizer = WordPieceTokenizer(start.vocab_path, lowercase=start.lowercase)
     max_length = min(FLAGS.max_length, start.config.longest_sequence)
     options = settings_from_flags(TaskOptions).given(FLAGS.task, kind.options)
+    options |= {name: FLAGS[name].value for name in kind.kept_of_columns}
     task = kind.learn(train, tokenizer, max_length, best_score=FLAGS.best_score, **options)
     encoded = task.encode(train)
     logging.info(
         "%d rows, mean length %.1f pieces, %d truncated to %d",
         len(train), encoded.lengths.mean(), encoded.num_truncated, max_length,
     )  # fmt: skip
+
+    folder = Path(FLAGS.model_dir)
+    check_writable(folder)
 
     def run(own, folder):
         with strategy.scope():
@@ -129,7 +128,6 @@ def main():
                 init=FLAGS.init, settings=own, recipe=recipe, model_dir=folder, parts=parts,
             )  # fmt: skip
 
-    folder = Path(FLAGS.model_dir)
     best, points = run_grid.run_grid(
         run, settings, seeds=seeds, learning_rates=learning_rates, model_dir=folder
     )

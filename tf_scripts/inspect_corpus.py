@@ -3,7 +3,7 @@ r"""Says what is in a pretraining corpus, and warns of what would ruin a run, be
     python tf_scripts/inspect_corpus.py --input='corpus/*.txt' --vocab=vocab.txt --output_dir=report
 
 The table is on stdout; report.json has all its figures. lengths.png is a picture of the lengths, drawn if
-matplotlib is installed (`pip install 'kbert[plots]'`).
+matplotlib is installed (`pip install '.[plots]' in the source folder`).
 """
 
 import importlib.util
@@ -50,7 +50,7 @@ def main():
         lengths = {"sentences": report.sentence_lengths, "documents": report.document_lengths}
         draw_histograms(output / "lengths.png", lengths, FLAGS.max_length)
     else:
-        logging.info("No lengths.png: pip install 'kbert[plots]' brings matplotlib")
+        logging.info("No lengths.png: pip install '.[plots]' in the source folder brings matplotlib")
     print(f"{'files':<20} {len(files):,}\n{report.table()}")
     for warning in report.warnings():
         print(f"WARNING: {warning}")

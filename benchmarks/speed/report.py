@@ -87,7 +87,7 @@ def _draw(path, found):
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        logging.info("no %s: matplotlib is missing; pip install 'kbert[plots]'", path.name)
+        logging.info("no %s: matplotlib is missing; pip install '.[plots]' in the source folder", path.name)
         return
     figure = Figure(
         figsize=(8, 0.6 + sum(0.5 + 0.25 * len(rows) for rows in found.values())), layout="constrained"

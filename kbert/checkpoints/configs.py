@@ -6,6 +6,7 @@ from typing import Any
 
 from kbert.config import BertConfig
 from kbert.errors import InputError
+from kbert.whole_files import write_whole
 
 #: Field of BertConfig -> key in `bert_config.json` and `config.json`.
 KEYS = {
@@ -48,7 +49,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
     """Writes a JSON object, indented, its non-ASCII characters as they are."""
-    path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
 
 
 def check_keys(

@@ -60,14 +60,14 @@ def read_questions(path: str, *, labelled: bool = True) -> list[Question]:
 
     Args:
         path: JSON, UTF-8.
-        labelled: Whether every question must have an answer, or `is_impossible`.
+        labelled: Whether every question must have an answer, or `is_impossible`; if not, none is read.
 
     Raises:
         InputError: The file is missing or of another form, or two questions have the same id.
     """
     try:
         articles = json.loads(Path(path).read_text(encoding="utf-8-sig"))["data"]
-        questions = list(_questions(articles, path))
+        questions = list(_questions(articles, path, labelled))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; expected a JSON file as SQuAD's") from error
     except UnicodeDecodeError as error:
@@ -93,18 +93,18 @@ def read_questions(path: str, *, labelled: bool = True) -> list[Question]:
     return questions
 
 
-def _questions(articles: Any, path: str) -> Iterator[Question]:
+def _questions(articles: Any, path: str, labelled: bool) -> Iterator[Question]:
     for article in articles:
         for paragraph in article["paragraphs"]:
             context = paragraph["context"]
             for row in paragraph["qas"]:
-                impossible = row.get("is_impossible")
+                impossible = row.get("is_impossible") if labelled else None
                 if impossible not in (None, False, True):  # Or 0 and 1; a text such as "false" says neither.
                     raise InputError(
                         f"{path}: question {row['id']}: is_impossible is {impossible!r}; expected true or "
                         f"false, without quotation marks"
                     )
-                answers = () if impossible else row.get("answers", ())
+                answers = () if impossible or not labelled else row.get("answers", ())
                 key = str(row["id"]).strip()
                 yield Question(
                     id=key,

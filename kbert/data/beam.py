@@ -97,7 +97,7 @@ def _beam():
         import apache_beam  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise InputError(
-            'apache_beam is missing, which --runner needs; pip install "kbert[beam]" brings it; or leave out '
+            'apache_beam is missing, which --runner needs; pip install ".[beam]" brings it; or leave out '
             "--runner and set --workers"
         ) from error
     return apache_beam

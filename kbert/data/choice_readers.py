@@ -45,7 +45,7 @@ def read_choices(
         source: Path of the file, or `tfds:` name.
         context_column: What the contexts are called, if none of the above.
         label_column: What the labels are called, if none of the above.
-        labelled: Whether every row must have a label.
+        labelled: Whether every row must have a label; if not, none is read: test files have -1 or the like.
         split: Of a `tfds:` dataset.
         data_dir: Where `tensorflow_datasets` keeps its data; None is its default.
 
@@ -63,7 +63,7 @@ def read_choices(
         ),
         Column("question", None, ("question",), required=False, may_vary=True),
         Column("choices", None, ("choices", "options", "endings")),
-        Column("label", label_column, ("label", "answer"), required=labelled, may_vary=not labelled),
+        Column("label", label_column if labelled else "", ("label", "answer")),
     ]
     examples = []
     for place, (context, question, choices, label) in read_columns(

@@ -2,7 +2,7 @@
 
 import difflib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from absl import logging
@@ -11,7 +11,8 @@ from kbert.data.answer_readers import Question
 from kbert.data.choice_readers import ChoiceExample
 from kbert.data.examples import Example
 from kbert.data.labels import labels_of
-from kbert.data.readers import LabelSetExample, ScoredExample, Triple
+from kbert.data.readers import LabelSetExample, ScoredExample
+from kbert.data.similar_text_readers import Triple
 from kbert.data.tagging_readers import TaggedText
 from kbert.errors import InputError
 from kbert.tag_schemes import faulty_tags, find_scheme
@@ -51,11 +52,7 @@ def classification_faults(
         *_text_faults(train, dev, "labels", labels_of),
         (
             "label of one row only (a typo?)",
-            (
-                f"{rows_of[label][0].source} ({label}{_like(label, rows_of)})"
-                for label in rows_of
-                if len(rows_of[label]) == 1
-            ),
+            _singles({label: [row.source for row in rows] for label, rows in rows_of.items()}),
         ),
         (
             "label of dev that is not in train (counts as wrong)",
@@ -75,14 +72,16 @@ def score_faults(train: Sequence[ScoredExample], dev: Sequence[ScoredExample] = 
 
 
 def choice_faults(train: Sequence[ChoiceExample], dev: Sequence[ChoiceExample] = ()) -> list[DataFault]:
-    """Empty texts and choices, choices that are there twice, and dev rows that are in train.
+    """Empty texts and choices, choices that are there twice, other answers to the same, dev rows in train.
 
     Args:
         train: Rows to train on.
         dev: Rows to measure on.
     """
     rows = [*train, *dev]
-    asked = {(row.text, row.question, row.choices) for row in train}
+    labels_of = defaultdict(set)
+    for row in train:
+        labels_of[row.text, row.question, row.choices].add(row.label)
     return _found(
         (
             "empty text or choice",
@@ -93,8 +92,12 @@ def choice_faults(train: Sequence[ChoiceExample], dev: Sequence[ChoiceExample] =
             (row.source for row in rows if len(set(row.choices)) < len(row.choices)),
         ),
         (
+            "equal questions with different answers",
+            (row.source for row in train if len(labels_of[row.text, row.question, row.choices]) > 1),
+        ),
+        (
             "row of dev that is also in train",
-            (row.source for row in dev if (row.text, row.question, row.choices) in asked),
+            (row.source for row in dev if (row.text, row.question, row.choices) in labels_of),
         ),
     )
 
@@ -131,7 +134,7 @@ def similarity_faults(train: Sequence[Triple], dev: Sequence[Triple] = ()) -> li
 def tagging_faults(
     train: Sequence[TaggedText], dev: Sequence[TaggedText] = (), scheme: str | None = None
 ) -> list[DataFault]:
-    """Tags that break the rules of their scheme, types of one word, and dev texts that are in train.
+    """Tags that break their scheme's rules, types of one word or of dev alone, and dev texts in train.
 
     Args:
         train: Texts to train on.
@@ -144,19 +147,16 @@ def tagging_faults(
     words_of = defaultdict(list)
     for text in train:
         for tag in text.tags:
-            words_of[tag.partition("-")[2] or tag].append(text.source)
+            words_of[_type(tag)].append(text.source)
     return _found(
         (
             f"tag against the rules of {scheme}",
             _places_of_faulty_tags([*train, *dev], scheme),
         ),
+        ("type of one word only (a typo?)", _singles(words_of)),
         (
-            "type of one word only (a typo?)",
-            (
-                f"{places[0]} ({tag}{_like(tag, words_of)})"
-                for tag, places in words_of.items()
-                if len(places) == 1
-            ),
+            "tag of dev that is not in train (counts as wrong)",
+            (f"{text.source} ({tag})" for text in dev for tag in text.tags if _type(tag) not in words_of),
         ),
         ("text of dev that is also in train", (text.source for text in dev if text.text in texts)),
     )
@@ -280,8 +280,14 @@ def _is_full(row) -> bool:
     return bool(row.text.strip()) and (row.pair is None or bool(row.pair.strip()))
 
 
-def _like(label: str, rows_of: dict) -> str:
-    """The larger class whose name is nearly the same."""
-    others = [str(other) for other, rows in rows_of.items() if len(rows) > 1]
-    close = difflib.get_close_matches(label, others, n=1)
-    return f"; {close[0]}?" if close else ""
+def _type(tag: str) -> str:
+    return tag.partition("-")[2] or tag
+
+
+def _singles(places_of: Mapping[str, Sequence[str]]) -> list[str]:
+    """Where the classes of a single place are; for those that are shown with a larger one of like name."""
+    singles = [name for name, places in places_of.items() if len(places) == 1]
+    others = [str(name) for name, places in places_of.items() if len(places) > 1]
+    close = [difflib.get_close_matches(name, others, n=1) for name in singles[:_PLACES]]
+    hints = [f"; {names[0]}?" if names else "" for names in close] + [""] * len(singles[_PLACES:])
+    return [f"{places_of[name][0]} ({name}{hint})" for name, hint in zip(singles, hints, strict=True)]

@@ -1,7 +1,7 @@
 """Rows of labelled files, TSV, CSV or JSON lines, and of datasets known to tensorflow_datasets."""
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,14 +22,15 @@ class Column(NamedTuple):
     Args:
         role: What it holds, such as `text`.
         asked: Its name as the user gave it; None looks for a customary one, `""` is none.
-        customary: The names it has in well-known files.
+        customary: The names it has in well-known files; ("question", "sentence") is a column `question` in a
+            file that also has a `sentence`, as QNLI's.
         required: Whether there must be one.
         may_vary: Whether some rows of a JSON file may have it and others not.
     """
 
     role: str
     asked: str | None
-    customary: tuple[str, ...]
+    customary: tuple[str | tuple[str, str], ...]
     required: bool = True
     may_vary: bool = False
 
@@ -41,6 +42,14 @@ class Column(NamedTuple):
             return f"rename the one with the {self.role}"
         return f"set --{flags[self.role]}_column, or --columns if the file has no header line"
 
+    def customary_name(self, present: Container[str]) -> str | None:
+        """The first of the customary names that is among those present."""
+        for name in self.customary:
+            name, beside = (name, name) if isinstance(name, str) else name
+            if name in present and beside in present:
+                return name
+        return None
+
 
 def read_columns(
     source: str,
@@ -49,6 +58,7 @@ def read_columns(
     names: Sequence[str] | None = None,
     split: str = "train",
     data_dir: str | None = None,
+    told: bool = True,
 ) -> Iterator[tuple[str, list[Any]]]:
     """File and line of each row, and what it has in each of `columns`; None for a column there is not.
 
@@ -60,6 +70,7 @@ def read_columns(
         names: The columns of a TSV or CSV file that has no header line.
         split: Of a `tfds:` dataset.
         data_dir: Where `tensorflow_datasets` keeps its data; None is its default.
+        told: Whether to log which columns are read, and which are not.
 
     Raises:
         InputError: The file is missing, empty or malformed, or lacks a column that is required.
@@ -71,9 +82,11 @@ def read_columns(
     found, first = None, ""
     for place, row in rows:
         if found is None:
-            found, first = [_column(row, column, place) for column in columns], place
+            found, first = _columns(row, columns, place), place
+            if told:
+                _tell(source, columns, found, row)
         found = [
-            _late(row, column, place, first) if name is None else name
+            _late(row, column, found, place, first) if name is None else name
             for column, name in zip(columns, found, strict=True)
         ]
         yield place, [_value(row, *pair, place) for pair in zip(columns, found, strict=True)]
@@ -96,7 +109,16 @@ def warn_of_unsaid(source: str, places: Sequence[str], what: str) -> None:
         )
 
 
-def _column(row: dict, column: Column, place: str) -> str | None:
+def _columns(row: dict, columns: Sequence[Column], place: str) -> list[str | None]:
+    """The names of the columns in this file. A customary one is taken once, whatever else it could be."""
+    names, taken = [], {column.asked for column in columns}
+    for column in columns:
+        names.append(_column(row, column, taken, place))
+        taken.add(names[-1])
+    return names
+
+
+def _column(row: dict, column: Column, taken: Container[str | None], place: str) -> str | None:
     """The name that the column has in this file."""
     role, asked, customary, required, _ = column
     if asked == "":
@@ -107,13 +129,22 @@ def _column(row: dict, column: Column, place: str) -> str | None:
                 f"{place}: there is no column {asked!r}; the columns are {', '.join(row)}; {column.remedy}"
             )
         return asked
-    found = next((name for name in customary if name in row), None)
+    found = column.customary_name(row)
+    found = None if found in taken else found
     if found is None and required:
+        known = ", ".join(name for name in customary if isinstance(name, str))
         raise InputError(
             f"{place}: none of the columns {', '.join(row)} has a customary name for the {role} "
-            f"({', '.join(customary)}); {column.remedy}"
+            f"({known}); {column.remedy}"
         )
     return found
+
+
+def _tell(source: str, columns: Sequence[Column], found: Sequence[str | None], row: dict) -> None:
+    """Logs what is read as what: a customary name may be meant otherwise."""
+    read = ", ".join(f"{column.role} {name!r}" for column, name in zip(columns, found, strict=True) if name)
+    others = ", ".join(name for name in row if name not in found)
+    logging.info("%s: columns read: %s%s", source, read, f"; not read: {others}" if others else "")
 
 
 def _value(row: dict, column: Column, name: str | None, place: str) -> Any:
@@ -129,7 +160,7 @@ def _value(row: dict, column: Column, name: str | None, place: str) -> Any:
     return value
 
 
-def _late(row: dict, column: Column, place: str, first: str) -> str | None:
+def _late(row: dict, column: Column, taken: Container[str | None], place: str, first: str) -> str | None:
     """The name of a column that the rows before this one had not, of JSON, whose rows have keys of their own.
 
     Raises:
@@ -137,7 +168,7 @@ def _late(row: dict, column: Column, place: str, first: str) -> str | None:
     """
     if column.asked == "":
         return None
-    name = next((name for name in column.customary if row.get(name) is not None), None)
+    name = column.customary_name({name for name in row if row[name] is not None and name not in taken})
     if name is not None and not column.may_vary:
         remedy = ", or --pair_column= to read single texts" if column.role == "pair" else ""
         raise InputError(
@@ -164,7 +195,17 @@ def _file_rows(path: Path, names: Sequence[str] | None) -> Iterator[tuple[str, d
 
 def _tsv_rows(file, path, names):
     lines = (line.rstrip("\r\n").split("\t") for line in file)
-    yield from _table_rows(enumerate(lines, start=1), path, names)
+    yield from _table_rows(_without_blank_end(enumerate(lines, start=1)), path, names)
+
+
+def _without_blank_end(lines):
+    """Blank lines at the end of a file are no rows, while one in a file of one column is an empty text."""
+    blank = []
+    for number, values in lines:
+        blank.append((number, values))
+        if values != [""]:
+            yield from blank
+            blank.clear()
 
 
 def _csv_rows(file, path, names):
@@ -189,7 +230,7 @@ def _table_rows(lines, path, names):
         raise InputError(f"{path}: is empty; expected a header line with the names of the columns")
     twice = {name: _SEVERAL for name in header if header.count(name) > 1}
     for number, values in lines:
-        if not values or values == [""]:
+        if not values or (values == [""] and len(header) > 1):
             continue
         if len(values) != len(header):
             raise InputError(

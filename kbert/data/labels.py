@@ -123,7 +123,8 @@ def varied_scores(examples: Sequence[ScoredExample]) -> np.ndarray:
 def _in_order(labels: Iterable[str]) -> list[str]:
     labels = list(labels)
     numeric = all(label.removeprefix("-").isdecimal() for label in labels)
-    return sorted(labels, key=int) if numeric else sorted(labels)
+    # "1" and "01" are two labels, and shall have the same order in every process.
+    return sorted(labels, key=lambda label: (int(label), label)) if numeric else sorted(labels)
 
 
 def _index(labels: Sequence[str]) -> dict[str, int]:

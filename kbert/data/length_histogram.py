@@ -1,4 +1,4 @@
-"""Lengths as a histogram: a table for the terminal, a picture with the extra `kbert[plots]`."""
+"""Lengths as a histogram: a table for the terminal, a picture with the extra `plots`."""
 
 import os
 from collections import Counter
@@ -61,7 +61,7 @@ def draw_histograms(path: str | os.PathLike, histograms: dict[str, Counter], lim
     try:
         from matplotlib.figure import Figure  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise InputError("pictures need matplotlib: pip install 'kbert[plots]'") from error
+        raise InputError("pictures need matplotlib: pip install '.[plots]' in the source folder") from error
     figure = Figure(figsize=(5 * len(histograms), 3.5), layout="constrained")
     for axes, (title, lengths) in zip(
         figure.subplots(1, len(histograms), squeeze=False)[0], histograms.items(), strict=True

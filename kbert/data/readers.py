@@ -1,4 +1,4 @@
-"""Reads labelled texts: classes, several labels at once, scores, and triples of texts."""
+"""Reads labelled texts: classes, several labels at once, and scores."""
 
 import json
 import math
@@ -13,10 +13,17 @@ from kbert.data.examples import Example
 from kbert.data.labelled_rows import Column, read_columns, warn_of_unsaid
 from kbert.errors import InputError
 
-_TEXT_COLUMNS = ("text", "sentence", "text_a", "sentence1", "#1 String", "premise", "question1")
-_PAIR_COLUMNS = ("text_pair", "text_b", "sentence2", "#2 String", "hypothesis", "question2")
+#: Customary names of columns.
+TEXT_COLUMNS = (
+    *("text", ("question", "sentence"), "sentence", "text_a", "sentence1"),
+    *("#1 String", "premise", "question1"),
+)
+PAIR_COLUMNS = (
+    *(("sentence", "question"), "text_pair", "text_b", "sentence2"),
+    *("#2 String", "hypothesis", "question2"),
+)
 _LABEL_COLUMNS = ("label", "Quality", "labels", "class")
-_SCORE_COLUMNS = ("score", "label", "similarity", "similarity_score")
+SCORE_COLUMNS = ("score", "label", "similarity", "similarity_score")
 
 #: How a list of texts begins, in JSON or in Python.
 _LIST_OF_TEXTS = re.compile(r"""\[\s*['"]""")
@@ -53,23 +60,6 @@ class ScoredExample:
     text: str
     pair: str | None
     score: float | None
-    source: str
-
-
-@dataclass(frozen=True)
-class Triple:
-    """Texts that belong together, and one that does not, to learn sentence vectors from.
-
-    Args:
-        anchor: A text.
-        positive: One that belongs to it.
-        negative: One that does not, or None where the file has none.
-        source: File and line.
-    """
-
-    anchor: str
-    positive: str
-    negative: str | None
     source: str
 
 
@@ -124,11 +114,12 @@ def read_examples(
         (left_out if labelled and no_label and example.label == no_label else examples).append(example)
     if left_out:
         logging.warning(
-            "%s: %d of %d rows have the label %r, which means none, and are left out; the first is %s",
+            "%s: %d of %d rows have the label %r, which means none, and are left out; the first is %s; "
+            "--no_label= keeps them",
             *(source, len(left_out), len(left_out) + len(examples), no_label, left_out[0].source),
         )
     if not examples:
-        raise InputError(f"{source}: no row has a label; all are {no_label!r}")
+        raise InputError(f"{source}: no row has a label; all are {no_label!r}; --no_label= keeps them")
     return examples
 
 
@@ -232,7 +223,7 @@ def read_scored_examples(
     """
     wanted = [
         *_texts(text_column, pair_column),
-        Column("score", score_column, _SCORE_COLUMNS, required=labelled, may_vary=not labelled),
+        Column("score", score_column, SCORE_COLUMNS, required=labelled, may_vary=not labelled),
     ]
     return [
         ScoredExample(str(text), _text(pair), _number(score, place, labelled), place)
@@ -240,74 +231,6 @@ def read_scored_examples(
             source, wanted, names=columns, split=split, data_dir=data_dir
         )
     ]
-
-
-def read_triples(
-    source: str,
-    *,
-    text_column: str | None = None,
-    pair_column: str | None = None,
-    columns: Sequence[str] | None = None,
-    split: str = "train",
-    data_dir: str | None = None,
-) -> list[Triple]:
-    """All rows of a file with texts that belong together.
-
-    Args:
-        source: As for `read_examples`. If it has triples, the column of the third texts is `negative`.
-        text_column: The anchor; None looks for `anchor`, `query` or one of the customary names of a text.
-        pair_column: The positive; None looks for `positive` or one of those of a second text.
-        columns: As for `read_examples`.
-        split: As for `read_examples`.
-        data_dir: As for `read_examples`.
-
-    Raises:
-        InputError: As for `read_examples`; or a text is missing.
-    """
-    wanted = [
-        Column("text", text_column, ("anchor", "query", *_TEXT_COLUMNS)),
-        Column("pair", pair_column, ("positive", *_PAIR_COLUMNS)),
-        Column("negative", None, ("negative",), required=False),
-    ]
-    rows = read_columns(source, wanted, names=columns, split=split, data_dir=data_dir)
-    return [Triple(str(texts[0]), str(texts[1]), _text(texts[2]), place) for place, texts in rows]
-
-
-def read_similar_texts(
-    source: str,
-    *,
-    text_column: str | None = None,
-    pair_column: str | None = None,
-    score_column: str | None = None,
-    columns: Sequence[str] | None = None,
-    split: str = "train",
-    data_dir: str | None = None,
-) -> list[ScoredExample] | list[Triple]:
-    """All rows of a file to learn sentence vectors from: scored pairs, pairs or triples, as its columns say.
-
-    Args:
-        source: As for `read_examples`.
-        text_column: As for `read_triples`.
-        pair_column: As for `read_triples`.
-        score_column: How similar the two texts of a pair are; None looks for a customary name, `""` reads
-            pairs that belong together.
-        columns: As for `read_examples`.
-        split: As for `read_examples`.
-        data_dir: As for `read_examples`.
-
-    Raises:
-        InputError: As for `read_scored_examples` and `read_triples`.
-    """
-    where = {"split": split, "data_dir": data_dir}
-    texts = {"text_column": text_column, "pair_column": pair_column, "columns": columns, **where}
-    score = Column("score", score_column, _SCORE_COLUMNS, required=False)
-    _, first = next(read_columns(source, [score], names=columns, **where))
-    if first == [None]:
-        return read_triples(source, **texts)
-    rows = read_scored_examples(source, score_column=score_column, **texts)
-    if rows[0].pair is None:
-        raise InputError(f"{rows[0].source}: there is a score but no second text; set --pair_column")
-    return rows
 
 
 def _number(score: Any, place: str, labelled: bool) -> float | None:
@@ -324,8 +247,8 @@ def _number(score: Any, place: str, labelled: bool) -> float | None:
 
 def _texts(text_column: str | None, pair_column: str | None) -> list[Column]:
     return [
-        Column("text", text_column, _TEXT_COLUMNS),
-        Column("pair", pair_column, _PAIR_COLUMNS, required=False),
+        Column("text", text_column, TEXT_COLUMNS),
+        Column("pair", pair_column, PAIR_COLUMNS, required=False),
     ]
 
 

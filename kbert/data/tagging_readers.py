@@ -35,7 +35,9 @@ class TaggedText:
     source: str
 
 
-def read_conll(path: str, *, tag_column: int | None = -1, word_column: int = 0) -> list[TaggedText]:
+def read_conll(
+    path: str, *, tag_column: int | None = -1, word_column: int = 0, num_columns: int | None = None
+) -> list[TaggedText]:
     """All sentences of a file of one word a line, such as CoNLL-2003's, or of one character a line.
 
     Columns stand apart by tabs, or else by spaces; an empty line ends a sentence; `-DOCSTART-` lines are
@@ -47,11 +49,12 @@ def read_conll(path: str, *, tag_column: int | None = -1, word_column: int = 0) 
         tag_column: The column of the tags, from 0; -1 is the last one. Tags may be of any kind. None reads
             words alone.
         word_column: The column of the words.
+        num_columns: That each line must have; None: as many as the first.
 
     Raises:
-        InputError: The file is missing, empty, or not UTF-8, or a line has not the columns of the first.
+        InputError: The file is missing, empty, or not UTF-8, or a line has not as many columns as it must.
     """
-    sentences = list(_sentences(Path(path), word_column, tag_column))
+    sentences = list(_sentences(Path(path), word_column, tag_column, num_columns))
     if not sentences:
         raise InputError(f"{path}: has no words; expected a word and its tag a line, and empty lines between")
     words = [row[0] for _, rows in sentences for row in rows]
@@ -171,10 +174,13 @@ def _entities(text: TaggedText) -> list[Entity]:
         raise InputError(f"{text.source}: {error}") from error
 
 
-def _sentences(path: Path, word_column: int, tag_column: int | None) -> Iterator[tuple[str, list[list[str]]]]:
+def _sentences(
+    path: Path, word_column: int, tag_column: int | None, width: int | None
+) -> Iterator[tuple[str, list[list[str]]]]:
     """Where each sentence begins, and its words with their tags, if there are any to read."""
     columns = [word_column] if tag_column is None else [word_column, tag_column]
-    place, rows, width = "", [], None
+    place, rows = "", []
+    said_by = "the first line" if width is None else "--columns"
     for number, line in enumerate(_lines(path), start=1):
         fields = line.split("\t") if "\t" in line else [field for field in line.split(" ") if field]
         if not line.strip(" \t") or fields[0] == "-DOCSTART-":
@@ -187,8 +193,8 @@ def _sentences(path: Path, word_column: int, tag_column: int | None) -> Iterator
         if len(fields) != width or width < least or not inside or not fields[word_column]:
             tag = "" if tag_column is None else f" and a tag in {tag_column}"
             raise InputError(
-                f"{path}:{number}: {len(fields)} columns ({line!r}); expected {max(width, least)}, as in the "
-                f"first line, with a word in number {word_column}{tag}, from 0 on"
+                f"{path}:{number}: {len(fields)} columns ({line!r}); expected {max(width, least)}, as in "
+                f"{said_by}, with a word in number {word_column}{tag}, from 0 on"
             )
         place = place if rows else f"{path}:{number}"
         rows.append([fields[column] for column in columns])

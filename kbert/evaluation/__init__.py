@@ -51,7 +51,7 @@ from kbert.evaluation.submissions import glue_labels as glue_labels
 from kbert.evaluation.submissions import glue_scores as glue_scores
 from kbert.evaluation.submissions import json_lines as json_lines
 from kbert.evaluation.submissions import null_odds_json as null_odds_json
-from kbert.evaluation.whole_files import write_whole as write_whole
 from kbert.evaluation.window_pooling import POOLINGS as POOLINGS
 from kbert.evaluation.window_pooling import pool_classes as pool_classes
 from kbert.evaluation.window_pooling import pool_numbers as pool_numbers
+from kbert.whole_files import write_whole as write_whole

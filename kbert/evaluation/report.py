@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from kbert.evaluation.report_page import report_page
-from kbert.evaluation.whole_files import write_whole
 from kbert.version import __version__
+from kbert.whole_files import write_whole
 
 #: How many wrong answers a report shows.
 MOST_ERRORS = 50

@@ -248,13 +248,13 @@ def _error(error: Values, by: str) -> str:
 def _lengths(lengths: Values | None) -> str:
     if lengths is None:
         return ""
-    share = lengths["truncated"] / max(lengths["rows"], 1)
     chart = histogram(lengths["bins"], lengths["limit"], "Lengths in pieces", "pieces")
     told = {name: number(value) for name, value in lengths.items() if name != "bins"}
     return (
-        f"<p>{told['truncated']} of {told['rows']} rows ({share:.1%}) are longer than {told['limit']} pieces "
-        f"and were cut. Half of the rows have up to {told['p50']} pieces, 95 % up to {told['p95']}, 99 % up "
-        f"to {told['p99']}; the longest has {told['longest']}.</p><figure>{chart}</figure>"
+        f"<p>The model read {told['rows']} rows, or windows of long ones, of up to {told['limit']} pieces. "
+        f"Half of them have up to {told['p50']}, 95 % up to {told['p95']}, 99 % up to {told['p99']}; the "
+        f"longest has {told['longest']}. Texts that lost their end because they were too long: "
+        f"{told['truncated']}.</p><figure>{chart}</figure>"
     )
 
 

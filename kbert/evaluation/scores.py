@@ -82,12 +82,13 @@ def several_labels_scores(gold: np.ndarray, predicted: np.ndarray) -> dict[str, 
     }
 
 
-def best_threshold(gold: np.ndarray, probabilities: np.ndarray) -> tuple[float, float]:
+def best_threshold(gold: np.ndarray, probabilities: np.ndarray, misses: int = 0) -> tuple[float, float]:
     """The probability from which on a label is best given; choose it on dev data and keep it for others.
 
     Args:
         gold: bool or 0/1 (rows, C).
         probabilities: float (rows, C), of each label by itself.
+        misses: Labels that apply, but are none of the C, and are missed with any threshold.
 
     Returns:
         The threshold, in the middle between the lowest probability accepted and the next one; and the
@@ -103,7 +104,7 @@ def best_threshold(gold: np.ndarray, probabilities: np.ndarray) -> tuple[float, 
     order = np.argsort(-probabilities, axis=None, kind="stable")
     descending = probabilities.ravel()[order]
     hits = np.cumsum(gold.ravel()[order])
-    f1 = _f1(hits, np.arange(1, len(order) + 1) + hits[-1])
+    f1 = _f1(hits, np.arange(1, len(order) + 1) + hits[-1] + misses)
     below = np.append(descending[1:], -np.inf)
     # Equal probabilities are accepted together, or not at all.
     best = int(np.where(descending > below, f1, -1.0).argmax())

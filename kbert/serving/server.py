@@ -57,7 +57,9 @@ class LocalServer:
             from kbert.serving.rest_server import RestServer
             from kbert.serving.service import Service
         except ImportError as error:
-            raise InputError(f"{error}; the local server needs: pip install kbert[serve]") from error
+            raise InputError(
+                f"{error}; the local server needs: pip install .[serve] in the source folder"
+            ) from error
         if isinstance(models, str | Path):
             models = [ModelConfig(name, Path(models), latest=0 if labels else 1, labels=labels or {})]
         metrics = Metrics()

@@ -109,8 +109,12 @@ class Embedding(Task):
         if _form(rows) == "scored":
             return [{"similarity": cosine} for cosine in cosines]
         # A second text that stands in several rows is in the pool once.
-        _, first, right = np.unique([row.positive for row in rows], return_index=True, return_inverse=True)
-        ranks = right_ranks(vectors[:, 0], vectors[first, 1], right).tolist()
+        first: dict[str, int] = {}
+        for number, row in enumerate(rows):
+            first.setdefault(row.positive, number)
+        places = {text: place for place, text in enumerate(first)}
+        right = np.array([places[row.positive] for row in rows])
+        ranks = right_ranks(vectors[:, 0], vectors[list(first.values()), 1], right).tolist()
         return [{"similarity": cosine, "rank": rank} for cosine, rank in zip(cosines, ranks, strict=True)]
 
     def scores(self, rows: Sequence, answers):

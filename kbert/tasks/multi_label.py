@@ -28,6 +28,7 @@ class MultiLabel(TextTask):
 
     name = "multi_label"
     best_score = "micro_f1"
+    kept_of_columns = ("separator",)
 
     @classmethod
     def read(cls, source, columns, labelled=True):
@@ -73,8 +74,9 @@ class MultiLabel(TextTask):
         return decode_label_sets(self._probabilities(encoded, outputs), self.labels, self.spec["threshold"])
 
     def chosen_on_dev(self, rows, encoded, outputs):
-        gold = self._applying(rows)[:, : len(self.labels)]
-        return {"threshold": best_threshold(gold, self._probabilities(encoded, outputs))[0]}
+        gold, known = self._applying(rows), len(self.labels)
+        probabilities = self._probabilities(encoded, outputs)
+        return {"threshold": best_threshold(gold[:, :known], probabilities, int(gold[:, known:].sum()))[0]}
 
     def scores(self, rows: Sequence[LabelSetExample], answers):
         gold = self._applying(rows)

@@ -86,6 +86,11 @@ class QuestionAnswering(Task):
 
     @classmethod
     def learned(cls, rows):
+        if not any(row.answer or not row.has_answer for row in rows):
+            raise InputError(
+                f"{rows[0].source}: none of {len(rows)} questions has an answer that stands in its passage; "
+                f"there is nothing to learn"
+            )
         # Until one is chosen on dev: no answer where it scores higher than the best answer.
         return {"null_threshold": None if all(row.has_answer for row in rows) else 0.0}
 

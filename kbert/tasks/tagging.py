@@ -69,6 +69,8 @@ class Tagging(Task):
     def read(cls, source, columns, labelled=True):
         columns.refuse_others(cls.name, ("text", "label", "names"))
         if Path(source).suffix.lower() in (".jsonl", ".json"):
+            if columns.names:
+                raise InputError(f"{source}: --columns is for files of columns; JSON names its own")
             return data.read_entities(
                 source, text_column=columns.text, entities_column=columns.label, labelled=labelled
             )
@@ -76,6 +78,7 @@ class Tagging(Task):
             source,
             word_column=_column_number("text", columns.text, columns.names, 0),
             tag_column=_column_number("label", columns.label, columns.names, -1) if labelled else None,
+            num_columns=columns.names and len(columns.names),
         )
 
     @classmethod
@@ -103,7 +106,8 @@ class Tagging(Task):
     def encode(self, rows, labelled=True):
         max_length, stride = self.spec["max_length"], None
         if self.spec["long_text"] == "windows":
-            stride = self.spec["stride"] or max(1, (max_length - 2) // 2)
+            stride = self.spec["stride"]
+            stride = max(1, (max_length - 2) // 2) if stride is None else stride
         tag_ids = {tag: number for number, tag in enumerate(self.tags)} if labelled else None
         if tag_ids is not None:
             rows = self._in_scheme(rows)

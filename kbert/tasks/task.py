@@ -25,6 +25,7 @@ class Columns:
         label: That of the label, labels, score or tag.
         names: Of all columns, for a TSV or CSV file without a header line.
         separator: Between several labels of one row.
+        no_label: What stands for a label that people did not agree on; `""`: nothing does.
         split: Of a `tfds:` dataset.
     """
 
@@ -33,6 +34,7 @@ class Columns:
     label: str | None = None
     names: tuple[str, ...] | None = None
     separator: str = ","
+    no_label: str = "-"
     split: str = "train"
 
     def refuse_others(self, task: str, known: Sequence[str]) -> None:
@@ -71,6 +73,8 @@ class Task(abc.ABC):
     best_score: str
     #: Options of its own with their defaults: names of flags, keys of `spec`.
     options: ClassVar[Mapping[str, Any]] = {}
+    #: Fields of `Columns` that `spec` keeps, as later files are to be read the same way.
+    kept_of_columns: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, spec: Mapping[str, Any], tokenizer: WordPieceTokenizer):
         self.spec = {**self.options, **spec}

@@ -50,7 +50,8 @@ class TextTask(Task):
         check_paired(rows, self.spec["pair"])
         texts, max_length = [row.text for row in rows], self.spec["max_length"]
         if self.in_windows:
-            stride = self.spec["stride"] or max(1, (max_length - 2) // 2)
+            stride = self.spec["stride"]
+            stride = max(1, (max_length - 2) // 2) if stride is None else stride
             inputs, owner = data.encode_windows(texts, self.tokenizer, max_length, stride)
             num_truncated = 0
         else:

@@ -88,7 +88,7 @@ def jieba_segmenter() -> Segmenter:
         import jieba  # noqa: F401
     except ImportError as error:
         raise InputError(
-            'jieba is missing, which finds Chinese words; pip install "kbert[chinese]" brings it; or give '
+            'jieba is missing, which finds Chinese words; pip install ".[chinese]" brings it; or give '
             "another callable that makes a list of words of a text"
         ) from error
     return _jieba_words

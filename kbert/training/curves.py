@@ -30,7 +30,10 @@ class CurvesImage(keras.callbacks.Callback):
         try:
             draw_curves(read_metrics(self.metrics_path), self.image_path)
         except ImportError:
-            logging.info("no %s: matplotlib is missing; pip install 'kbert[plots]'", self.image_path)
+            logging.info(
+                "no %s: matplotlib is missing; pip install '.[plots]' in the source folder",
+                self.image_path,
+            )
 
 
 def draw_curves(rows: list[dict[str, float]], image_path: str | os.PathLike) -> None:

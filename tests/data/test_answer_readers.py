@@ -111,3 +111,12 @@ def test_the_benchmarks_files(shared, name, questions, repaired, absent):
     counts = {fault.kind.split(" (")[0]: fault.count for fault in answer_faults(rows)}
     assert counts.get("answer that is not in its passage", 0) == absent
     assert counts.get("answer at another place than the file says", 0) == repaired
+
+
+@pytest.mark.parametrize("more", [{"answers": None}, {"answers": [{"text": "cd"}]}, {"is_impossible": "?"}])
+def test_what_a_test_file_has_in_place_of_answers(tmp_path, more):
+    path = write(tmp_path / "q.json", {"id": "1", "question": "q?", **more})
+    (row,) = read_questions(path, labelled=False)
+    assert row.answers == () and row.has_answer
+    with pytest.raises(InputError):
+        read_questions(path)

@@ -171,3 +171,11 @@ def test_report_and_strict(caplog):
     assert fault_table(faults) in caplog.text
     with pytest.raises(InputError, match="12 × empty text, as a:3; 1 × b, as a:1; .*--strict"):
         report_faults(faults, strict=True)
+
+
+def test_a_hint_is_looked_for_where_it_is_shown(monkeypatch):
+    """Not for each of a hundred thousand names, as where the wrong column was taken for the label."""
+    asked = []
+    monkeypatch.setattr("difflib.get_close_matches", lambda name, others, n: asked.append(name) or [])
+    (fault,) = classification_faults(rows(*((f"a{i}", None, str(i)) for i in range(50))))
+    assert fault.count == 50 and asked == ["0", "1", "2"]

@@ -21,6 +21,7 @@ def sets(*labels):
 def test_label_sets():
     rows = sets(("10", "2"), (), ("2",), ("-1",))
     assert label_set_list(rows) == ["-1", "2", "10"]
+    assert label_set_list(sets(("01", "1"), ("001",))) == ["001", "01", "1"]
     assert label_set_list(sets(("b", "a"), ("c",))) == ["a", "b", "c"]
     assert label_set_list(sets(("2", "--1"), ("10",))) == ["--1", "10", "2"]  # No numbers.
     matrix = label_matrix(rows, ["-1", "2", "10"])

@@ -28,7 +28,7 @@ def test_bars_are_in_proportion_and_never_vanish():
 
 
 def test_a_picture_of_each_set_of_lengths(tmp_path):
-    pytest.importorskip("matplotlib", reason="pip install 'kbert[plots]' brings it")
+    pytest.importorskip("matplotlib", reason="pip install '.[plots]' in the source folder brings it")
     draw_histograms(tmp_path / "a.png", {"one": LENGTHS}, 128)
     draw_histograms(tmp_path / "b.png", {"one": LENGTHS, "two": Counter({500: 9, 700: 9})}, 128)
     sizes = []

@@ -362,3 +362,45 @@ def test_the_benchmarks_files(shared, name, settings, rows):
 def test_sts_b(shared):
     rows = read_scored_examples(str(shared / "data/stsb-zh/dev.tsv"))
     assert (len(rows), rows[0].score) == (1358, 5.0)
+
+
+def test_a_question_and_a_sentence_are_a_pair(tmp_path):
+    """As QNLI has them; a sentence alone is a single text, and so is one that was asked for."""
+    path = write(tmp_path / "qnli.tsv", "index\tquestion\tsentence\tlabel\n0\tq?\ts\tentailment\n")
+    assert plain(read_examples(path)) == [("q?", "s", "entailment")]
+    assert plain(read_examples(path, text_column="sentence")) == [("s", None, "entailment")]
+    assert plain(read_examples(path, pair_column="")) == [("q?", None, "entailment")]
+    path = write(tmp_path / "a.tsv", "question\tlabel\nq?\t1\n")
+    with pytest.raises(InputError, match="none of the columns question, label .* for the text"):
+        read_examples(path)
+
+
+def test_which_columns_are_read_is_told(tmp_path, caplog):
+    path = write(tmp_path / "a.tsv", "id\tsentence\tnote\tlabel\n7\ta\tx\t1\n")
+    with caplog.at_level("INFO", logger="absl"):
+        read_examples(path)
+    assert caplog.messages == [f"{path}: columns read: text 'sentence', label 'label'; not read: id, note"]
+
+
+@pytest.mark.parametrize(
+    "name, content, texts",
+    [
+        ("a.tsv", "text\na\n\nb\n\n\n", ["a", "", "b"]),
+        ("a.csv", 'text\na\n""\n\nb\n""\n', ["a", "", "b", ""]),
+        ("b.tsv", "text\tid\na\t1\n\nb\t2\n", ["a", "b"]),
+        ("b.csv", 'text,id\na,1\n\n"",2\n', ["a", ""]),
+    ],
+)
+def test_empty_texts_are_answered_in_their_place(tmp_path, name, content, texts):
+    rows = read_examples(write(tmp_path / name, content), labelled=False)
+    assert [row.text for row in rows] == texts
+
+
+def test_some_pairs_with_scores_and_some_without(tmp_path):
+    rows = ['{"text": "a", "text_pair": "b"}', '{"text": "a", "text_pair": "b", "score": 4}']
+    for order in (rows, rows[::-1]):
+        path = write(tmp_path / "s.jsonl", "\n".join(order))
+        line = 1 + order.index(rows[0])
+        with pytest.raises(InputError, match=f"s.jsonl:{line}: has no score, .*s.jsonl:{3 - line} has one"):
+            read_similar_texts(path)
+        assert len(read_similar_texts(path, score_column="")) == 2

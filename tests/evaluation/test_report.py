@@ -86,7 +86,7 @@ def test_an_old_report_stays_whole_when_a_new_one_fails(tmp_path, monkeypatch):
     old = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
 
     def fail(*args):
-        raise OSError("disk full")
+        raise OSError(28, "disk full")
 
     with monkeypatch.context() as patch:
         patch.setattr(report, "report_page", fail)

@@ -134,8 +134,9 @@ def test_every_number_is_on_the_page():
     assert_told("calibration", [values["calibration"]["expected_calibration_error"]])
     assert "0.9876" in text["errors"]
     told = " ".join(text["lengths"].split())
-    assert told.startswith("Lengths 9 of 90 rows (10.0%) are longer than 128 pieces")
-    assert f"Half of the rows have up to {values['lengths']['p50']} pieces" in told
+    assert told.startswith("Lengths The model read 90 rows, or windows of long ones, of up to 128 pieces.")
+    assert f"Half of them have up to {values['lengths']['p50']}," in told
+    assert "because they were too long: 9." in told
     assert_told("faults", [7])
     assert "finetune.py --train=a film" in text["again"] and "2e-05" in text["again"]
 

@@ -86,6 +86,13 @@ def test_the_threshold_is_the_best_of_all_possible_ones():
         assert several_labels_scores(gold, probabilities >= threshold)["micro_f1"] == f1
         for other in np.linspace(0, 1.05, 43):
             assert several_labels_scores(gold, probabilities >= other)["micro_f1"] <= f1
+        # The more are missed anyhow, the lower it is: a wrong label costs less then.
+        threshold, f1 = best_threshold(gold, probabilities, misses=7)
+        of_all = np.pad(gold, [(0, 0), (0, 7)])
+        of_all[0, 4:] = True
+        for other in np.linspace(0, 1.05, 43):
+            given = np.pad(probabilities, [(0, 0), (0, 7)], constant_values=-1) >= other
+            assert several_labels_scores(of_all, given)["micro_f1"] <= f1
     assert best_threshold(np.zeros((2, 2)), np.ones((2, 2))) == (0.5, 0.0)
 
 

@@ -315,7 +315,7 @@ def test_grpc_without_its_package():
         "from kbert.serving import AsyncClient, Client\n"
         "for client in (Client, AsyncClient):\n"
         "    try: client('grpc://127.0.0.1:1', 'k')\n"
-        "    except ValueError as error: assert 'pip install kbert[serve]' in str(error)\n"
+        "    except ValueError as error: assert 'pip install .[serve]' in str(error)\n"
         "    else: sys.exit('no error')\n"
     )
     assert subprocess.run([sys.executable, "-c", program], timeout=60, env=ENVIRONMENT).returncode == 0

@@ -352,6 +352,10 @@ def test_a_submission_is_what_conlleval_reads(tiny_vocab, tmp_path):
     assert (
         task.submission(rows, answers)["predictions.conll"] == "good B-A B-A\nfilm B-A I-A\n\nbad O B-A\n\n"
     )
+    with pytest.raises(InputError, match="f.txt:1: 3 columns .*; expected 2, as in --columns"):
+        Tagging.read(str(path), Columns(label="tag", names=("word", "tag")))
+    with pytest.raises(InputError, match="f.jsonl: --columns is for files of columns"):
+        Tagging.read("f.jsonl", named)
     assert [row.tags for row in Tagging.read(str(path), Columns(label="1"))] == [("NN", "NN"), ("JJ",)]
     unlabelled = Tagging.read(str(path), Columns(), labelled=False)
     assert [row.tags for row in unlabelled] == [(), ()] and unlabelled == read_conll(path, tag_column=None)

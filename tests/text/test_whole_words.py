@@ -91,6 +91,6 @@ def test_missing_jieba_is_named_with_its_extra(monkeypatch):
 
 @pytest.mark.filterwarnings("ignore")  # jieba's source has invalid escapes, and leaves a file open.
 def test_jieba_finds_chinese_words():
-    pytest.importorskip("jieba", reason='pip install "kbert[chinese]" brings the segmenter')
+    pytest.importorskip("jieba", reason='pip install ".[chinese]" in the source folder brings the segmenter')
     pieces = ["[CLS]", *"我很喜欢这部电影", "。", "good", "[SEP]"]
     assert word_starts(pieces, jieba_segmenter()) == [1, 1, 1, 1, 0, 1, 0, 1, 0, 1, 1, 1]

@@ -84,7 +84,7 @@ def test_without_matplotlib_a_line_says_so(tmp_path, caplog, monkeypatch):
         small_run.run(
             tmp_path, callbacks=[CurvesImage(tmp_path / "metrics.jsonl", tmp_path / "x.png")], epochs=1
         )
-    assert any("kbert[plots]" in line for line in lines_of(caplog)) and not (tmp_path / "x.png").exists()
+    assert any(".[plots]" in line for line in lines_of(caplog)) and not (tmp_path / "x.png").exists()
 
 
 class StopAfter(keras.callbacks.Callback):

@@ -63,4 +63,4 @@ class ClientSettings:
 
 def missing_package(error: ImportError) -> InputError:
     """The error for gRPC without its packages."""
-    return InputError(f"{error}; gRPC needs: pip install kbert[serve]")
+    return InputError(f"{error}; gRPC needs: pip install .[serve] in the source folder")
