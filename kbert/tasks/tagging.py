@@ -78,7 +78,7 @@ class Tagging(Task):
             source,
             word_column=_column_number("text", columns.text, columns.names, 0),
             tag_column=_column_number("label", columns.label, columns.names, -1) if labelled else None,
-            num_columns=columns.names and len(columns.names),
+            num_columns=len(columns.names) if columns.names else None,
         )
 
     @classmethod
