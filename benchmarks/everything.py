@@ -1,4 +1,4 @@
-"""Every benchmark of benchmarks/README.md, one after the other, with what they need made first.
+"""The benchmarks of this folder, one after the other, with what they need made first.
 
 What each prints is in NAME.txt of the folder once it is done, its files beside it in NAME/; the same command
 goes on after the last one that is done, and those that go on by themselves inside of one. One that fails is

@@ -263,3 +263,21 @@ def test_quickstart_runs_and_runs_again(tmp_path):
         assert [f"[{n}/8]" in done.stderr for n in range(1, 9)] == [True] * 8
         assert "我的银行卡丢了" in done.stdout and f"export/{version}" in done.stdout
     shutil.rmtree(tmp_path)
+
+
+@pytest.mark.slow
+def test_records_of_a_vocabulary_with_capitals_keep_them(tmp_path):
+    from kbert.data import token_counts
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "das", "Haus", "Ähre", "Tor", "steht"]
+    capitals = [f"Wort{number}" for number in range(90)]  # Enough to look like a vocabulary that has them.
+    vocab, corpus = tmp_path / "vocab.txt", tmp_path / "corpus.txt"
+    vocab.write_text("\n".join([*words, *capitals]) + "\n", encoding="utf-8")
+    document = "das Haus steht\ndas Tor steht\nÄhre steht\n"
+    corpus.write_text("\n".join([document] * 4), encoding="utf-8")
+    for flags, unknown in [([], False), (["--lowercase"], True)]:
+        records = tmp_path / f"records-{len(flags)}"
+        done = succeed("build_pretraining_data.py", f"--input={corpus}", f"--vocab={vocab}",
+                       "--max_length=16", "--shards=1", f"--output_dir={records}", *flags)  # fmt: skip
+        assert (token_counts(records, (0, 2, 3, 4))[1] > 0) == unknown
+        assert ("has many entries with capital letters" in done.stderr) == unknown

@@ -20,7 +20,7 @@ from kbert.errors import InputError
 FLAGS = flags.FLAGS
 flags.DEFINE_list("input", None, "Files, globs or tfds:NAME, comma-separated.", required=True)
 flags.DEFINE_string("vocab", None, "vocab.txt of the model.", required=True)
-flags.DEFINE_bool("lowercase", True, "Lower-case and strip accents; must fit the vocabulary.")
+flags.DEFINE_bool("lowercase", None, "Lower-case and strip accents; default: what the vocabulary looks like.")
 flags.DEFINE_bool("split_sentences", False, "Lines are paragraphs; split them (English, Chinese).")
 flags.DEFINE_string("text_field", "text", "Where JSON rows and tfds:NAME have the text.")
 flags.DEFINE_string("tfds_split", "train", "Split of tfds:NAME.")
@@ -56,6 +56,18 @@ flags.DEFINE_string("runner", None, "Let Apache Beam do the work with this runne
 flags.DEFINE_multi_string("beam_option", [], "Another option of Beam, such as --flink_master=HOST:8081.")
 
 
+def _lowercase():
+    """What was asked for, with a warning if the vocabulary looks otherwise; else what it looks like."""
+    from kbert.checkpoints.vocabulary import is_lowercase, warn_of_case
+    from kbert.text import Vocab
+
+    tokens = Vocab.read(FLAGS.vocab).tokens
+    if FLAGS.lowercase is None:
+        return is_lowercase(tokens) is not False
+    warn_of_case(FLAGS.vocab, tokens, FLAGS.lowercase)
+    return FLAGS.lowercase
+
+
 def main():
     started = time.monotonic()
     if FLAGS.beam_option and FLAGS.runner is None:
@@ -65,7 +77,7 @@ def main():
 
     settings = RecordSettings(
         vocab=FLAGS.vocab,
-        lowercase=FLAGS.lowercase,
+        lowercase=_lowercase(),
         max_length=FLAGS.max_length,
         next_sentence=FLAGS.next_sentence,
         passes=FLAGS.passes,
