@@ -79,9 +79,9 @@ def choice_faults(train: Sequence[ChoiceExample], dev: Sequence[ChoiceExample] =
         dev: Rows to measure on.
     """
     rows = [*train, *dev]
-    labels_of = defaultdict(set)
+    answers_to = defaultdict(set)
     for row in train:
-        labels_of[row.text, row.question, row.choices].add(row.label)
+        answers_to[row.text, row.question, row.choices].add(row.label)
     return _found(
         (
             "empty text or choice",
@@ -93,11 +93,11 @@ def choice_faults(train: Sequence[ChoiceExample], dev: Sequence[ChoiceExample] =
         ),
         (
             "equal questions with different answers",
-            (row.source for row in train if len(labels_of[row.text, row.question, row.choices]) > 1),
+            (row.source for row in train if len(answers_to[row.text, row.question, row.choices]) > 1),
         ),
         (
             "row of dev that is also in train",
-            (row.source for row in dev if (row.text, row.question, row.choices) in labels_of),
+            (row.source for row in dev if (row.text, row.question, row.choices) in answers_to),
         ),
     )
 
