@@ -6,7 +6,6 @@ from typing import Any
 
 from kbert.config import BertConfig
 from kbert.errors import InputError
-from kbert.whole_files import write_whole
 
 #: Field of BertConfig -> key in `bert_config.json` and `config.json`.
 KEYS = {
@@ -48,8 +47,9 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Writes a JSON object, indented, its non-ASCII characters as they are."""
-    write_whole(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+    """Writes a JSON object, indented, its non-ASCII characters as they are; half ones as their escapes."""
+    text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+    path.write_bytes(text.encode("utf-8", errors="backslashreplace"))
 
 
 def check_keys(

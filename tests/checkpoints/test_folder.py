@@ -157,3 +157,10 @@ def test_a_folder_without_weights_is_refused(make_model, tmp_path):
     (tmp_path / "model" / "weights.safetensors").unlink()
     with pytest.raises(InputError, match="weights.safetensors: there is no such file"):
         checkpoints.load(tmp_path / "model")
+
+
+def test_a_label_of_half_a_character_is_kept(make_model, tmp_path):
+    """As JSON lines may have it, and UTF-8 has not."""
+    task = {"name": "classification", "labels": ["a", "\ud83d"]}
+    checkpoints.save_folder(tmp_path / "model", make_model("Bert"), task=task)
+    assert checkpoints.read_spec(tmp_path / "model")["task"] == task

@@ -42,6 +42,6 @@ def test_the_records_are_those_of_the_local_run(static, corpus, tiny_vocab, tmp_
 def test_without_beam_the_extra_is_named(corpus, tiny_vocab, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     settings = RecordSettings(vocab=str(tiny_vocab), max_length=24)
-    with pytest.raises(InputError, match=r'pip install "kbert\[beam\]"'):
+    with pytest.raises(InputError, match=r'pip install "\.\[beam\]"'):
         write_records([corpus], tmp_path / "records", settings, beam_options=RUNNER)
     assert not list(tmp_path.glob(".*"))

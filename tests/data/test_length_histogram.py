@@ -48,5 +48,5 @@ def test_without_matplotlib_the_extra_is_named(tmp_path, monkeypatch):
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(InputError, match=r"kbert\[plots\]"):
+    with pytest.raises(InputError, match=r"\.\[plots\]"):
         draw_histograms(tmp_path / "a.png", {"one": LENGTHS}, 128)
