@@ -270,7 +270,7 @@ def test_records_of_a_vocabulary_with_capitals_keep_them(tmp_path):
     from kbert.data import token_counts
 
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "das", "Haus", "Ähre", "Tor", "steht"]
-    capitals = [f"Wort{number}" for number in range(90)]  # Enough to look like a vocabulary that has them.
+    capitals = [f"Wort{number}" for number in range(190)]  # Enough to look like a vocabulary that has them.
     vocab, corpus = tmp_path / "vocab.txt", tmp_path / "corpus.txt"
     vocab.write_text("\n".join([*words, *capitals]) + "\n", encoding="utf-8")
     document = "das Haus steht\ndas Tor steht\nÄhre steht\n"
