@@ -82,7 +82,7 @@ def test_half_precision_is_hardly_worse_than_one_by_one(dtype, in_common):
     )
     for name, right, one, other in zip(("outputs", *NAMES), exact, plain, found, strict=True):
         assert np.linalg.norm(other - right) < 1.5 * np.linalg.norm(one - right), name
-        assert np.linalg.norm(one - right) < 0.02 * np.linalg.norm(right), name
+        assert np.linalg.norm(one - right) < (0.02 if any(in_common) else 0.01) * np.linalg.norm(right), name
 
 
 def test_the_layer_takes_it_in_training_alone(monkeypatch):
