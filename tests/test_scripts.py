@@ -102,6 +102,8 @@ def test_a_file_without_labels_is_answered_and_handed_in(work, tmp_path):
     test = tmp_path / "test.tsv"
     test.write_text("".join(f"{row[text]}\n" for row in lines[:21]), encoding="utf-8")
     folder, of_labelled = tmp_path / "test", json_rows(work / "model/predictions.jsonl")
+    folder.mkdir()
+    (folder / "report.html").write_text("of other rows", encoding="utf-8")
     done = succeed("evaluate.py", f"--model_dir={work}/model", f"--data={test}", "--nolabelled",
                    "--submission=CLUE", f"--output_dir={folder}")  # fmt: skip
     assert json.loads(done.stdout.splitlines()[-1])["examples"] == 20

@@ -70,7 +70,8 @@ def main():
         metrics = {**task.scores(rows, answers), **metrics}
     files = dict([benchmark_file(FLAGS.submission, task.name, answers)]) if FLAGS.submission else {}
     output.mkdir(parents=True, exist_ok=True)
-    run_report.remove_old(output, task)
+    if output.resolve() != Path(FLAGS.model_dir).resolve():  # There stands the report of the training.
+        run_report.remove_old(output, task)
     run_report.write_predictions(output, task, rows, answers, labelled=FLAGS.labelled)
     for name, text in {**files, "metrics.json": json.dumps(metrics, indent=2) + "\n"}.items():
         write_whole(output / name, text)
