@@ -22,7 +22,7 @@ def context_for_training(query, key, value, bias, dropout):
         query: float (B, N, Q, D), scaled.
         key: float (B, N, S, D), of the same dtype.
         value: As `key`.
-        bias: float32, broadcast to (B, N, Q, S), or None; it gets no gradient.
+        bias: float, broadcast to (B, N, Q, S), or None.
         dropout: `kbert.layers.Dropout` of the probabilities, of which a mask is drawn.
 
     Returns:
@@ -40,10 +40,11 @@ def context_for_training(query, key, value, bias, dropout):
         return values if factor is None else tf.cast(tf.cast(values, tf.float32) * factor, dtype)
 
     @tf.custom_gradient
-    def context(query, key, value):
+    def context(query, key, value, *biases):
         scores = tf.cast(tf.matmul(query, key, transpose_b=True), tf.float32)
-        # The operator: with B = N and S = 1 others take it for a bias of the heads.
-        scores = scores if bias is None else scores + tf.cast(bias, tf.float32)
+        for bias in biases:
+            # The operator: with B = N and S = 1 others take it for a bias of the heads.
+            scores = scores + bias
         probabilities = tf.cast(tf.nn.softmax(scores), dtype)
         weights = probabilities if kept is None else probabilities * kept
         outputs = scaled(tf.matmul(weights, value))
@@ -54,13 +55,22 @@ def context_for_training(query, key, value, bias, dropout):
             of_scores = tf.cast(tf.matmul(inner, value, transpose_b=True), tf.float32)
             of_scores *= exact if kept is None else tf.cast(weights, tf.float32)
             delta = tf.reduce_sum(of_scores, -1, keepdims=True) / tf.reduce_sum(exact, -1, keepdims=True)
-            of_scores = tf.cast(of_scores - exact * delta, dtype)
+            of_exact_scores = of_scores - exact * delta
+            of_scores = tf.cast(of_exact_scores, dtype)
             return (
                 tf.matmul(of_scores, key),
                 tf.matmul(of_scores, query, transpose_a=True),
                 tf.matmul(weights, inner, transpose_a=True),
+                # A graph computes this where the bias is learned, and leaves it out where it is a mask.
+                *(_summed_to(tf.shape(bias), of_exact_scores) for bias in biases),
             )
 
         return outputs, gradients
 
-    return context(query, key, value)
+    return context(query, key, value, *([] if bias is None else [tf.cast(bias, tf.float32)]))
+
+
+def _summed_to(shape, gradient):
+    """The gradient of what was broadcast from a shape: the sum over where it went."""
+    axes, _ = tf.raw_ops.BroadcastGradientArgs(s0=shape, s1=tf.shape(gradient))
+    return tf.reshape(tf.reduce_sum(gradient, axes), shape)

@@ -85,6 +85,24 @@ def test_half_precision_is_hardly_worse_than_one_by_one(dtype, in_common):
         assert np.linalg.norm(one - right) < (0.02 if any(in_common) else 0.01) * np.linalg.norm(right), name
 
 
+@pytest.mark.parametrize("shape", [(2, 1, 1, 5), (1, 3, 5, 5), (5, 5), (2, 1, 5, 1)])
+@pytest.mark.parametrize("once", [False, True], ids=["plain", "in a function of its own"])
+def test_a_bias_that_is_learned_gets_its_gradient(shape, once):
+    query, key, value, factors = tensors()
+    bias = tf.Variable(np.random.default_rng(2).normal(size=shape).astype("float32"))
+
+    def gradient(attend):
+        dropout = Dropout(0.4, seed=7, dtype="float32")
+        attend = tf.function(attend) if once else attend
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(attend(query, key, value, tf.convert_to_tensor(bias), dropout) * factors)
+        return tape.gradient(loss, bias)
+
+    expected, found = gradient(one_by_one), gradient(context_for_training)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert np.abs(expected).max() > 0.1 or shape[-1] == 1  # The same for all keys changes nothing.
+
+
 def test_the_layer_takes_it_in_training_alone(monkeypatch):
     from kbert.layers import attention
 
