@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kbert.checkpoints import find_vocab, read_config, read_lowercase
-from kbert.checkpoints.vocabulary import is_lowercase, warn_of_case
+from kbert.checkpoints.vocabulary import settle_case
 from kbert.config import BertConfig
 from kbert.errors import InputError
 from kbert.text import Vocab
@@ -74,10 +74,6 @@ def starting_point(
             f"{vocab_path}: {entries} entries, but the token embedding table has {settled.vocab_size} rows; "
             f"use the vocabulary the model was trained with"
         )
-    if lowercase is not None:
-        warn_of_case(vocab_path, vocabulary.tokens, lowercase)
-    elif init:
-        lowercase = read_lowercase(init)  # which loading warns of
-    if lowercase is None:
-        lowercase = is_lowercase(vocabulary.tokens) is not False
+    known = read_lowercase(init) if init and lowercase is None else None  # Loading warns of it.
+    lowercase = settle_case(vocab_path, vocabulary.tokens, lowercase) if known is None else known
     return StartingPoint(settled, Path(vocab_path), lowercase)

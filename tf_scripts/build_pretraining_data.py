@@ -56,28 +56,18 @@ flags.DEFINE_string("runner", None, "Let Apache Beam do the work with this runne
 flags.DEFINE_multi_string("beam_option", [], "Another option of Beam, such as --flink_master=HOST:8081.")
 
 
-def _lowercase():
-    """What was asked for, with a warning if the vocabulary looks otherwise; else what it looks like."""
-    from kbert.checkpoints.vocabulary import is_lowercase, warn_of_case
-    from kbert.text import Vocab
-
-    tokens = Vocab.read(FLAGS.vocab).tokens
-    if FLAGS.lowercase is None:
-        return is_lowercase(tokens) is not False
-    warn_of_case(FLAGS.vocab, tokens, FLAGS.lowercase)
-    return FLAGS.lowercase
-
-
 def main():
     started = time.monotonic()
     if FLAGS.beam_option and FLAGS.runner is None:
         raise InputError("--beam_option has no meaning without --runner")
+    from kbert.checkpoints.vocabulary import settle_case
     from kbert.data import write_records
     from kbert.data.record_settings import RecordSettings
+    from kbert.text import Vocab
 
     settings = RecordSettings(
         vocab=FLAGS.vocab,
-        lowercase=_lowercase(),
+        lowercase=settle_case(FLAGS.vocab, Vocab.read(FLAGS.vocab).tokens, FLAGS.lowercase),
         max_length=FLAGS.max_length,
         next_sentence=FLAGS.next_sentence,
         passes=FLAGS.passes,

@@ -45,7 +45,7 @@ def _check_output(output):
 
 def _vocab_and_case():
     """The vocabulary to extend, and whether its text is lower-cased."""
-    from kbert.checkpoints.vocabulary import is_lowercase, warn_of_case
+    from kbert.checkpoints.vocabulary import settle_case
     from kbert.start import starting_point
     from kbert.text import Vocab
 
@@ -55,10 +55,7 @@ def _vocab_and_case():
     if not FLAGS.vocab:
         raise InputError("there is nothing to extend; give --init, a model, or --vocab, a vocabulary")
     vocab = Vocab.read(FLAGS.vocab)
-    if FLAGS.lowercase is None:
-        return vocab, is_lowercase(vocab.tokens) is not False
-    warn_of_case(FLAGS.vocab, vocab.tokens, FLAGS.lowercase)
-    return vocab, FLAGS.lowercase
+    return vocab, settle_case(FLAGS.vocab, vocab.tokens, FLAGS.lowercase)
 
 
 def _report(extension):

@@ -54,3 +54,17 @@ def warn_of_case(path: str | os.PathLike, tokens: Sequence[str], lowercase: bool
     else:
         found, result = "has next to no capital letter", "texts left as they are, so that 'The' becomes [UNK]"
     logging.warning("%s: %s, but lowercase=%s: %s; is that intended?", path, found, lowercase, result)
+
+
+def settle_case(path: str | os.PathLike, tokens: Sequence[str], lowercase: bool | None) -> bool:
+    """Whether texts are lower-cased: as asked for, with a warning if the vocabulary looks otherwise.
+
+    Args:
+        path: The vocabulary, for the warning.
+        tokens: Its entries.
+        lowercase: None takes what it looks like; one with too few letters to tell has lower case.
+    """
+    if lowercase is None:
+        return is_lowercase(tokens) is not False
+    warn_of_case(path, tokens, lowercase)
+    return lowercase
