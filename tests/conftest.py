@@ -37,6 +37,17 @@ if os.environ.setdefault("KERAS_BACKEND", "tensorflow") == "tensorflow":
     _configure_tensorflow()
 
 
+@pytest.hookimpl(tryfirst=True)  # Before `-m "not slow"` is applied.
+def pytest_collection_modifyitems(items):
+    """Marks all cases of a `slow_after_first` test but one, which tells whether anything works at all."""
+    seen = set()
+    for item in items:
+        if item.get_closest_marker("slow_after_first"):
+            if item.parent.nodeid + item.originalname in seen:
+                item.add_marker(pytest.mark.slow)
+            seen.add(item.parent.nodeid + item.originalname)
+
+
 @pytest.fixture(autouse=True)
 def seeds():
     """The global seeds at the start of each test, so that no test depends on those before it."""

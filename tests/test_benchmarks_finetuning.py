@@ -88,6 +88,7 @@ def test_both_sides_from_beginning_to_end(folders):  # noqa: F811
     assert set(found) == {"kbert", "transformers"} and all(set(rows) == {"1", "2"} for rows in found.values())
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize("name", ["classification", "regression", "tagging", "question_answering"])
 def test_the_head_of_the_peer_is_the_one_that_fine_tuning_starts_with(
     name, finetuning, tiny_config, monkeypatch, tmp_path

@@ -88,6 +88,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(run, monkeypatch):
     assert [logs["loss"] for logs in again.history] == [logs["loss"] for logs in whole.history]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_tpu", [False, True])
 def test_where_padding_is_computed_rows_come_by_length(run, monkeypatch, is_tpu):
     asked, batches = [], data.training_batches
@@ -101,6 +102,7 @@ def test_where_padding_is_computed_rows_come_by_length(run, monkeypatch, is_tpu)
     assert asked == [is_tpu]
 
 
+@pytest.mark.slow
 def test_nothing_of_a_run_is_kept_in_memory(run):
     """Or a process with ten seeds would hold ten models, with their optimizers."""
 
@@ -135,6 +137,7 @@ def test_a_run_that_crashed_goes_on_after_its_last_epoch(run, monkeypatch):
         np.testing.assert_array_equal(weight, expected)
 
 
+@pytest.mark.slow
 def test_a_run_does_not_go_on_from_another_start(run, monkeypatch):
     """Its weights would replace those of another --init, whose name the manifest would then have."""
     run(epochs=1)
@@ -144,6 +147,7 @@ def test_a_run_does_not_go_on_from_another_start(run, monkeypatch):
         run(epochs=1)
 
 
+@pytest.mark.slow
 def test_a_run_does_not_go_on_with_other_rows_or_another_task(run):
     run(epochs=1, checkpoint_every=1)
     rows = run.rows
@@ -168,6 +172,7 @@ def test_the_mark_of_rows_tells_where_each_ends_and_what_is_to_be_learned():
     assert len(set(marks)) == 3 and mark([[1, 2], [3]], [0, 1]) == marks[0]
 
 
+@pytest.mark.slow
 def test_adapters_are_merged_after_they_were_measured(run, monkeypatch):
     """The measure says that the last epoch was not the best, so the kept weights are answered with again."""
     scores = iter([0.2] * 8 + [0.9, 0.2, 0.9])
@@ -180,12 +185,14 @@ def test_adapters_are_merged_after_they_were_measured(run, monkeypatch):
         assert answer["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_without_dev_rows_nothing_is_measured(run):
     done = run(dev=[], epochs=1, recipe=Recipe(lora_rank=4))
     assert done.scores == {} and done.score is None and done.answers == []
     assert not any("lora" in weight.path for weight in done.model.weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tpu", [False, True])
 def test_what_is_trained_leaves_padding_out_and_what_is_kept_does_not(run, monkeypatch, tpu):
     """But not for TPUs, whose compiler must know all shapes."""

@@ -39,6 +39,7 @@ def listed(dataset, count):
     return [tf.nest.map_structure(np.asarray, batch) for batch in dataset.take(count).as_numpy_iterator()]
 
 
+@pytest.mark.slow
 def test_the_held_out_records_are_the_same_in_all_runs(folder, tiny_vocab, monkeypatch):
     """However many there are, and whatever the seed of the run, from which TensorFlow makes its orders."""
 
@@ -55,6 +56,7 @@ def test_the_held_out_records_are_the_same_in_all_runs(folder, tiny_vocab, monke
     assert max(one) >= total - 2 and min(one) == 0  # Not those of the first file alone.
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize("layout, row_length", [("pools", None), ("padded", None), ("packed", 60)])
 def test_a_stream_can_be_entered_anywhere_and_holds_every_record_once(folder, tiny_vocab, layout, row_length):
     records = Records(folder, Vocab.read(tiny_vocab), 4, layout=layout, row_length=row_length)
@@ -122,6 +124,7 @@ def test_the_second_phase_takes_the_longer_records(folder, tiny_vocab, config, t
     assert len(history) == 1 and np.isfinite(history[0]["loss"])
 
 
+@pytest.mark.slow
 def test_records_without_pairs_train_the_masks_alone(tiny_vocab, config, tmp_path, folder):
     settings = RecordSettings(vocab=str(tiny_vocab), max_length=24, shards=1, next_sentence="none")
     write_records([tmp_path / "corpus.txt"], tmp_path / "plain", settings)
@@ -139,6 +142,7 @@ def test_records_without_pairs_train_the_masks_alone(tiny_vocab, config, tmp_pat
     assert np.isfinite(history[-1]["val_mlm_loss"])
 
 
+@pytest.mark.slow
 def test_records_of_another_task_are_refused(folder, corpus, tiny_vocab, config, tmp_path):
     """In whichever phase they come, and to measure on."""
     settings = RecordSettings(vocab=str(tiny_vocab), max_length=24, shards=1, next_sentence="sop")

@@ -118,6 +118,7 @@ def test_the_pooler_learns_beside_adapters(tiny_config):
     assert all(any(kind in w.path for kind in kinds) for w in model.trainable_weights)
 
 
+@pytest.mark.slow
 def test_a_training_of_all_at_once(tiny_config):
     recipe = Recipe(layer_decay=0.9, average_decay=0.9, fgm_epsilon=0.5, rdrop_alpha=1.0, label_smoothing=0.1)
     import tensorflow as tf

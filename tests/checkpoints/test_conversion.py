@@ -25,6 +25,7 @@ def source(make_model, tmp_path):
 CLASSES = ("Bert", "BertPretrainer", "BertMaskedLM", "BertClassifier", "BertSpanFinder")
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize(
     ("form", "name"),
     [
@@ -62,6 +63,7 @@ def test_labels_of_a_classifier_travel(make_model, tmp_path):
     assert checkpoints.read_spec(tmp_path / "kbert")["task"] == task
 
 
+@pytest.mark.slow
 def test_a_classifier_from_hugging_face_answers_texts(make_model, tiny_vocab, tmp_path):
     import kbert
 
@@ -142,6 +144,7 @@ def test_the_script_converts(source, tmp_path, assert_same_weights):
     assert_same_weights(checkpoints.load(tmp_path / "out"), checkpoints.load(source))
 
 
+@pytest.mark.slow
 def test_the_script_answers_wrong_input_with_one_line_and_code_2(tmp_path):
     result = run_script(input=tmp_path / "absent", output=tmp_path / "out", to="kbert")
     assert result.returncode == 2

@@ -22,6 +22,7 @@ def vocab(tmp_path):
     return path
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize("name", checkpoints.folder.MODELS)
 def test_what_is_saved_is_loaded(make_model, tmp_path, vocab, assert_same_weights, name):
     model = make_model(name, dropout=0.25)

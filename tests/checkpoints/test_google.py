@@ -75,6 +75,7 @@ def test_another_name_than_bert_model_is_found(make_model, tmp_path, assert_same
     assert_same_weights(checkpoints.load(tmp_path), model)
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize(
     "name", ["Bert", "BertPretrainer", "BertMaskedLM", "BertClassifier", "BertSpanFinder"]
 )
@@ -117,6 +118,7 @@ def test_one_output_is_a_regression(make_model, tmp_path):
     assert checkpoints.load(tmp_path).kind == "regression"
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize(("name", "part"), [("BertTagger", "tagger"), ("BertMultipleChoice", "choice")])
 def test_heads_that_google_s_code_has_not_are_refused(make_model, tmp_path, name, part):
     with pytest.raises(InputError, match=f"Google's form has no place for {part}"):

@@ -155,6 +155,7 @@ def test_config_is_read_whole(written, make_model, tmp_path):
     assert checkpoints.read_config(tmp_path) == config
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize("name", huggingface._CLASSES)
 def test_each_class_is_written_and_read(written, assert_same_weights, name):
     model, folder = written(name)

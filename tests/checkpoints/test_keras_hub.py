@@ -121,6 +121,7 @@ def test_the_masked_token_head_computes_otherwise_than_the_encoder(presets, make
     assert np.abs(difference).max() > 1e-4
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize("name", KINDS)
 def test_keras_hub_loads_what_is_written(hub, make_model, tmp_path, assert_same_weights, name):
     model = make_model(name, head=KINDS[name][2], activation="gelu_tanh", attention_dropout=0.1)

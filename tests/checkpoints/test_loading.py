@@ -66,6 +66,7 @@ def test_a_vocabulary_larger_than_the_table_is_refused(folder, make_model, entri
         checkpoints.load_encoder_into(make_model("Bert"), folder)
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize("source", ["Bert", "BertClassifier", "BertPretrainer"])
 @pytest.mark.parametrize("target", ["Bert", "BertClassifier", "BertPretrainer"])
 def test_the_encoder_of_any_model_starts_that_of_any_other(make_model, tmp_path, source, target):

@@ -101,6 +101,7 @@ def test_the_names_of_2020(tmp_path, folder, prefix):
         np.testing.assert_array_equal(weights_of(loaded)[path], array, err_msg=path)
 
 
+@pytest.mark.slow
 def test_an_encoder_that_is_saved_by_itself(tmp_path, folder):
     write(tmp_path / "root", parts_of(folder))
     for path, array in weights_of(checkpoints.load(folder)).items():

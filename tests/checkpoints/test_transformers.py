@@ -67,6 +67,7 @@ def assert_same_outputs(model, peer, inputs):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize("name", CLASSES)
 def test_transformers_loads_what_kbert_writes(make_model, tmp_path, inputs, name):
     model = make_model(name, activation="gelu_tanh", layer_norm_epsilon=1e-5)
@@ -77,6 +78,7 @@ def test_transformers_loads_what_kbert_writes(make_model, tmp_path, inputs, name
     assert_same_outputs(model, peer, inputs)
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize("name", CLASSES)
 def test_kbert_loads_what_transformers_writes(tmp_path, inputs, name, assert_same_weights):
     config = transformers.BertConfig(
@@ -137,6 +139,7 @@ def scale_down(model):
         weight.assign(np.asarray(weight) * 0.3)
 
 
+@pytest.mark.slow
 def test_training_takes_the_steps_of_torch(tmp_path, make_model, inputs):
     """Padding left out, decay and clipping as everyone's: the same losses, step by step."""
     model = make_model(

@@ -8,6 +8,8 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = pathlib.Path(__file__).parents[2] / "tf_scripts" / "inspect_corpus.py"
 
 
@@ -17,6 +19,7 @@ def run(*flags):
     return subprocess.run(command, env=env, capture_output=True, text=True, encoding="utf-8", check=False)
 
 
+@pytest.mark.slow
 def test_report_picture_and_warnings(tmp_path, tiny_vocab):
     (tmp_path / "a.txt").write_bytes("The film is good.\nThe film is good.\n\nbad 院\n".encode())
     (tmp_path / "b.txt").write_bytes(gzip.compress("很好。\n\xff".encode() + b"\xff\n"))
@@ -34,6 +37,7 @@ def test_report_picture_and_warnings(tmp_path, tiny_vocab):
     assert picture.is_file() or ".[plots]" in done.stderr
 
 
+@pytest.mark.slow
 def test_no_text_is_one_line(tmp_path, tiny_vocab):
     (tmp_path / "a.txt").write_text("\n\n")
     done = run(f"--input={tmp_path}/a.txt", f"--vocab={tiny_vocab}", f"--output_dir={tmp_path}/out")

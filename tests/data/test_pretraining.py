@@ -48,7 +48,8 @@ def records(folder):
     return sorted(found, key=lambda record: (record["token_ids"], record["segment_ids"]))
 
 
-@pytest.mark.parametrize("static", [None, pytest.param("google", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("static", [None, "google"])
 def test_workers_and_parts_change_no_byte(static, corpus, settings, tmp_path, many_parts):
     chosen = replace(settings, static_masking=static, passes=2)
     write_records([corpus], tmp_path / "one", chosen)

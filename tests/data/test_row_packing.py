@@ -76,6 +76,7 @@ def frozen(some_record):
     return tuple((name, tuple(np.ravel(value).tolist())) for name, value in sorted(some_record.items()))
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize(
     "max_length, max_parts, slots, pool", [(30, 8, 9, 7), (64, 3, 20, 1000), (64, 8, 5, 40), (50, 1, 9, 1)]
 )

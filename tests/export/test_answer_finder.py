@@ -91,6 +91,7 @@ def assert_is_the_tasks(module, questions, contexts):
     return wanted
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize(
     "spec",
     [
@@ -113,6 +114,7 @@ def test_answers_are_the_tasks(make, spec):
     assert max(row["num_windows"] for row in rows) > 3
 
 
+@pytest.mark.slow
 def test_question_after_question_as_all_at_once(make):
     module = make(null_threshold=0.0)
     run = {name: module.signatures()[name] for name in ("serving_default", "nbest")}
@@ -131,6 +133,7 @@ def test_question_after_question_as_all_at_once(make):
         assert {value.shape[0] for value in none.values()} == {0}
 
 
+@pytest.mark.slow
 def test_what_is_beyond_all_windows_or_a_megabyte_is_not_read(make):
     module = make(stride=3)
     room = MAX_LENGTH - 3 - 1
@@ -143,6 +146,7 @@ def test_what_is_beyond_all_windows_or_a_megabyte_is_not_read(make):
     assert huge["truncated"].numpy().tolist() == [True]
 
 
+@pytest.mark.slow
 def test_unequal_inputs_and_wrong_ranks_are_refused_in_the_graph(make):
     unknown = tf.TensorSpec(None, tf.string)
     one, two = tf.constant([b"a"]), tf.constant([b"a", b"b"])
@@ -153,6 +157,7 @@ def test_unequal_inputs_and_wrong_ranks_are_refused_in_the_graph(make):
                 run(question, context)
 
 
+@pytest.mark.slow
 def test_signatures_have_the_names_and_types_of_the_contract(make):
     found = {
         name: {key: (spec.dtype.name, spec.shape.rank) for key, spec in function.structured_outputs.items()}
@@ -169,6 +174,7 @@ def test_signatures_have_the_names_and_types_of_the_contract(make):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_real_questions(make, shared):
     path = shared / "data" / "squad-v2.0" / "dev.json"
     if not path.is_file():

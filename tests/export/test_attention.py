@@ -142,6 +142,7 @@ def test_long_texts_lose_their_end(make):
     assert outputs["attention"].shape == (2, LAYERS, HEADS, MAX_PIECES, MAX_PIECES)
 
 
+@pytest.mark.slow
 def test_a_batch_of_none_has_empty_answers(make):
     outputs = make(pair=True).signatures()["attention"](
         text=tf.constant([], tf.string), text_pair=tf.constant([], tf.string)

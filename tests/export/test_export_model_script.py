@@ -51,6 +51,7 @@ def test_script_exports_a_model_folder(make_model, tokenizer, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_script_refuses_what_is_no_model(tmp_path):
     process = run(f"--model_dir={tmp_path}/nowhere", f"--export_dir={tmp_path}/out")
     assert process.returncode == 2

@@ -59,6 +59,7 @@ def test_a_batch_of_none_and_a_batch_without_blanks(filler):
     assert run(text=tf.constant(["the film"]))["scores"].shape == (1, 0, 5)
 
 
+@pytest.mark.slow
 @pytest.mark.serving
 def test_it_passes_the_self_test(filler, tmp_path):
     assert export(filler, tmp_path) == str(tmp_path / "1")

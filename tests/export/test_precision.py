@@ -141,6 +141,7 @@ def test_the_script_writes_8_bits(make, tokenizer, tmp_path):
     assert plain.returncode == 0 and weights[0] < 0.8 * weights[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

@@ -44,6 +44,7 @@ def exported(make_module, tmp_path_factory):
     return {"single": export(make_module(), folder), "pair": export(make_module(pair=True), folder)}
 
 
+@pytest.mark.slow
 def test_versions_count_up_and_nothing_else_appears(exported):
     assert [os.path.basename(path) for path in exported.values()] == ["1", "2"]
     assert sorted(os.listdir(os.path.dirname(exported["single"]))) == ["1", "2"]
@@ -56,6 +57,7 @@ def test_next_version_is_above_the_highest_number(tmp_path):
     assert saved_model._publish(str(tmp_path / "written"), str(tmp_path)) == str(tmp_path / "13")
 
 
+@pytest.mark.slow
 def test_stranger_gives_the_models_answers_from_a_moved_folder(
     exported, make_model, expected_answer, tmp_path
 ):
@@ -144,6 +146,7 @@ def _umask():
     return mask
 
 
+@pytest.mark.slow
 def test_failed_self_test_leaves_nothing(make_module, tmp_path):
     (tmp_path / "1").mkdir()
     with pytest.raises(SelfTestError, match="(?s)at: answers.*variable"):

@@ -117,6 +117,7 @@ CHECKS = types.SimpleNamespace(
 )
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize("pair", [False, True])
 def test_a_good_export_passes_every_check(make_module, write, tmp_path, pair):
     export = write(make_module(pair), tmp_path / "good")
@@ -124,6 +125,7 @@ def test_a_good_export_passes_every_check(make_module, write, tmp_path, pair):
         check(export)
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize(
     ("kind", "pair", "check", "message"),
     [

@@ -55,6 +55,7 @@ def test_reference_is_the_models_answer(make_module, make_model, expected_answer
         assert row == want
 
 
+@pytest.mark.slow
 def test_empty_batch_has_empty_answers(make_module):
     outputs = make_module(pair=True).signatures()["serving_default"](
         text=tf.constant([], tf.string), text_pair=tf.constant([], tf.string)

@@ -104,6 +104,7 @@ def assert_is_the_tasks(module, texts):
     return wanted
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize(
     ("crf", "scheme", "long_text", "stride"),
     [
@@ -153,6 +154,7 @@ def test_cased_and_unusual_vocabularies(make, tokenizer):
     assert_is_the_tasks(module, [*TEXTS, b"[MASK][SEP] the[MASK]film"])
 
 
+@pytest.mark.slow
 def test_text_after_text_as_all_at_once(make):
     module = make(crf=True)
     texts = [*TEXTS, *random_texts(7, 10)]
@@ -164,6 +166,7 @@ def test_text_after_text_as_all_at_once(make):
     assert answers_of(module, [b"", b" \x00"])[0]["num_words"] == 0
 
 
+@pytest.mark.slow
 def test_bytes_that_are_no_utf8_are_read_as_python_reads_them(make):
     rng = random.Random(8)
     parts = [
@@ -173,6 +176,7 @@ def test_bytes_that_are_no_utf8_are_read_as_python_reads_them(make):
     assert_is_the_tasks(make(), [*texts, b"\xef\xbb\xbfthe film", b"film \xef\xbb"])
 
 
+@pytest.mark.slow
 def test_every_character_is_what_it_is_to_the_reader():
     """Each stands between letters, once alone and once twice."""
     characters = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code <= 0xDFFF]
@@ -204,6 +208,7 @@ def test_what_is_beyond_all_windows_is_not_listed(make, crf):
     assert_is_the_tasks(make(max_length=5, stride=1), [b"the " * 33 + b"films"])
 
 
+@pytest.mark.slow
 def test_cut_off_words_are_listed_and_outside(make):
     rows = assert_is_the_tasks(make(long_text="truncate"), [b"film " * 100, b"film " * 38])
     assert [row["num_words"] for row in rows] == [100, 38]
@@ -211,6 +216,7 @@ def test_cut_off_words_are_listed_and_outside(make):
     assert set(rows[0]["tags"][38:]) == {"O"} and set(rows[0]["scores"][38:]) == {0.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("long_text", ["truncate", "windows"])
 def test_a_text_of_a_megabyte_is_cut(make, long_text):
     module = make(long_text=long_text)
@@ -221,6 +227,7 @@ def test_a_text_of_a_megabyte_is_cut(make, long_text):
     assert rows[2]["words"] == ["film", "\ufffd"] and rows[2]["scores"][1] == 0.0
 
 
+@pytest.mark.slow
 def test_a_wrong_rank_is_refused_in_the_graph(make):
     run = tf.function(make().answer, input_signature=[tf.TensorSpec(None, tf.string)], autograph=False)
     assert run(tf.constant([b"the film"]))["num_words"].numpy().tolist() == [2]
@@ -229,6 +236,7 @@ def test_a_wrong_rank_is_refused_in_the_graph(make):
             run(bad)
 
 
+@pytest.mark.slow
 def test_signature_has_the_names_and_types_of_the_contract(make):
     outputs = make().signatures()["serving_default"].structured_outputs
     assert {name: (spec.dtype.name, spec.shape.as_list()) for name, spec in outputs.items()} == {

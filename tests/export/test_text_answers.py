@@ -64,6 +64,7 @@ def assert_same(outputs, rows):
             assert values.numpy().tolist() == want, name
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize("pooling", ["mean", "max", "vote"])
 @pytest.mark.parametrize("name", ["classification", "multi_label", "regression"])
 def test_long_texts_are_read_in_windows_and_pooled_as_the_task_does(make, name, pooling):
@@ -81,6 +82,7 @@ def test_long_texts_are_read_in_windows_and_pooled_as_the_task_does(make, name, 
     assert np.abs(value[0] - value[1]).max() > 1e-3
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize("pair", [False, True])
 @pytest.mark.parametrize("name", ["classification", "multi_label", "regression"])
 def test_texts_and_pairs_get_the_tasks_answers(make, name, pair):
@@ -97,6 +99,7 @@ def test_embeddings_are_the_tasks(make):
     np.testing.assert_allclose([np.linalg.norm(row["embedding"]) for row in rows], 1.0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_choices_are_the_tasks_and_an_empty_one_is_none(make):
     module = make("multiple_choice")
     rows = [(text, TEXTS[i - 1], [b"it is long", text + b" way", b""]) for i, text in enumerate(TEXTS)]
@@ -113,6 +116,7 @@ def test_choices_are_the_tasks_and_an_empty_one_is_none(make):
     assert empty["probabilities"].shape == (0, 3) and empty["choice"].shape == (0,)
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize("name", SPECS)
 def test_a_batch_of_none_has_empty_answers(make, name):
     module = make(name, **(WINDOWS if name in ("classification", "regression") else {}))
@@ -193,6 +197,7 @@ def test_no_choice_of_the_self_test_is_best_by_rounding_alone(make):
             assert probabilities[-1] - probabilities[-2] > 1e-5, row
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize("name", SPECS)
 def test_the_graph_leaves_padding_out_and_the_model_is_left_as_it_was(make, name, monkeypatch):
     seen = []

@@ -44,6 +44,7 @@ def outputs_and_gradients(attend, bias, rate, query, key, value, factors):
     return [tf.cast(values, tf.float32).numpy() for values in found()]
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize("rate", [0.0, 0.4, 0.02])
 @pytest.mark.parametrize("bias", [None, attention_bias(MASK), PARTS], ids=["none", "mask", "parts"])
 def test_numbers_and_gradients_are_those_of_the_operations_one_by_one(bias, rate):
@@ -85,6 +86,7 @@ def test_half_precision_is_hardly_worse_than_one_by_one(dtype, in_common):
         assert np.linalg.norm(one - right) < (0.02 if any(in_common) else 0.01) * np.linalg.norm(right), name
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize("shape", [(2, 1, 1, 5), (1, 3, 5, 5), (5, 5), (2, 1, 5, 1)])
 @pytest.mark.parametrize("once", [False, True], ids=["plain", "in a function of its own"])
 def test_a_bias_that_is_learned_gets_its_gradient(shape, once):

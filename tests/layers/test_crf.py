@@ -60,6 +60,7 @@ def real_part(row, mask):
     return tuple(int(value) for value in row[mask.astype(bool)])
 
 
+@pytest.mark.slow
 def test_contract():
     # Six rows, so that no other axis is as long as the batch.
     inputs = (LOGITS, TAG_IDS, MASK.astype("int32"))
@@ -177,6 +178,7 @@ class Emissions(keras.layers.Layer):
         return keras.ops.take(self.logits, rows, axis=0)
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize("constraints, xla", [(None, False), (BIO, False), (BIO, True)])
 def test_gradients_equal_finite_differences(constraints, xla):
     """One step of gradient descent with rate 1 against differences of the enumerated likelihood."""
@@ -214,6 +216,7 @@ def test_gradients_equal_finite_differences(constraints, xla):
         np.testing.assert_allclose(got.ravel(), expected, atol=2e-5, err_msg=weight.name)
 
 
+@pytest.mark.slow
 def test_one_graph_for_sentences_of_any_length():
     crf = random_crf(BIO)
     logits, tags = keras.Input((None, TAGS)), keras.Input((None,), dtype="int32")

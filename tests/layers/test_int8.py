@@ -64,6 +64,7 @@ def test_outputs_are_those_of_whole_numbers(activation, chained):
     assert np.abs(steps - near).max() < 0.51
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("chained", [False, True])
 @pytest.mark.parametrize("bounds", [None, np.array([-0.2, 2.5], "float32")])

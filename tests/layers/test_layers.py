@@ -97,6 +97,7 @@ def test_dropout_keeps_the_rate_and_the_mean():
     assert np.ptp(kept.mean((0, 1))) < 0.06
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize("rate, values", [(0.1, 2**8), (0.4, 2**8), (0.02, 2**16), (0.001, 2**16)])
 def test_dropout_draws_between_the_two_rates_that_it_can_keep_exactly(rate, values):
     layer, inputs = Dropout(rate, seed=3), np.ones((4001,), "float32")

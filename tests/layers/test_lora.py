@@ -30,6 +30,7 @@ def test_dense_contract(lora):
     assert_layer_contract(AdaptableDense, {"units": 6, "initializer_range": 0.5, "parts": 3, **lora}, HIDDEN)
 
 
+@pytest.mark.slow
 def test_attention_contract():
     kwargs = {"num_heads": 2, "attention_dropout": 0.4, "initializer_range": 0.5}
     assert_layer_contract(SelfAttention, {**kwargs, "lora_rank": 3, "lora_alpha": 6.0}, (HIDDEN, BIAS))

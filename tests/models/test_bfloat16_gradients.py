@@ -75,6 +75,7 @@ def _gradients(model, objective, inputs, targets):
     return dict(zip([weight.path for weight in model.trainable_weights], found, strict=True))
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize("unpad", [True, False])
 @pytest.mark.parametrize("name", CASES)
 def test_gradients_have_the_direction_and_length_of_those_in_float32(tiny_config, name, unpad):

@@ -22,6 +22,7 @@ def matrices(model):
     return {weight.path: np.asarray(weight) for weight in model.weights if len(weight.shape) == 2}
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize("name", CLASSES)
 def test_encoders_are_zeros_heads_are_not_and_paths_are_the_same(tiny_config, name):
     model_class, arguments = getattr(models, name), CLASSES[name]

@@ -117,6 +117,7 @@ def test_regression_terms():
     np.testing.assert_allclose(terms["absolute_error"], [np.abs(difference).sum(), 6], rtol=1e-5)
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="kbert.training is TensorFlow's")
 @pytest.mark.parametrize("kind", ["multi", "regression"])
 def test_it_learns_eight_texts(kind, tiny_config):

@@ -99,6 +99,7 @@ def test_mixed_precision_pools_in_float32(tiny_config):
     np.testing.assert_allclose(embedding, exact(inputs)["embedding"], atol=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.golden
 def test_all_minilm_gives_the_published_sentence_embeddings(shared, minilm_dir):
     checkpoints = pytest.importorskip("kbert.checkpoints")
@@ -206,6 +207,7 @@ def test_what_is_no_pair_is_refused(shape):
             InBatchNegativesObjective()(outputs, {})
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="kbert.training is TensorFlow's")
 @pytest.mark.parametrize("objective", [InBatchNegativesObjective(), CosineRegressionObjective()])
 def test_it_learns_eight_pairs(objective, tiny_config):

@@ -64,6 +64,7 @@ def restated(weights, config, inputs):
     return hidden
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("num_segments, epsilon", [(1, 1e-12), (5, 0.1)])
 def test_encoder_equals_its_restatement(activation, num_segments, epsilon, tiny_config):
@@ -187,6 +188,7 @@ def dropping_config(tiny_config):
     return tiny_config.replace(dropout=0.3, attention_dropout=0.4)
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize(
     "dtype, num_layers, unpad", [("float32", 2, False), ("mixed_bfloat16", 1, False), ("float32", 2, True)]
 )
@@ -199,6 +201,7 @@ def test_training_with_recompute_is_training_without_weight_by_weight(
     assert_same_training(again, plain, atol=1e-6 if dtype == "float32" else 1e-3)
 
 
+@pytest.mark.slow
 def test_recompute_without_dropout(tiny_config):
     config = tiny_config.replace(dropout=0.0, attention_dropout=0.0, num_layers=1)
     assert_same_training(trained(config, steps=1, remat=True), trained(config, steps=1))
@@ -254,6 +257,7 @@ def test_a_batch_without_rows(remat, dropping_config):
     assert run(inputs).shape == (0, 7, dropping_config.hidden_dim)
 
 
+@pytest.mark.slow
 @on_tensorflow
 def test_recompute_on_two_replicas_in_our_own_loop(dropping_config):
     import tensorflow as tf
@@ -294,6 +298,7 @@ def test_every_model_takes_and_keeps_the_option(model_class, tiny_config):
 # --- XLA ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @on_tensorflow
 def test_xla_gives_the_same_outputs(tiny_config):
     import tensorflow as tf
@@ -306,6 +311,7 @@ def test_xla_gives_the_same_outputs(tiny_config):
         np.testing.assert_allclose(compiled(inputs)[name], value, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 @on_tensorflow
 def test_xla_trains_the_same_weights(dropping_config):
     """With dropout, as XLA on a CPU draws the same bits, and with recompute against without."""

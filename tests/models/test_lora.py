@@ -112,6 +112,7 @@ def test_half_a_percent_of_base_trains():
     keras.utils.clear_session(free_memory=False)
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize("remat", [False, True])
 def test_training_moves_adapters_and_head_alone(remat, small_config):
     model = BertClassifier(small_config, num_classes=2, remat=remat)
@@ -127,6 +128,7 @@ def test_training_moves_adapters_and_head_alone(remat, small_config):
         assert (moved > 1e-4) if trains else (moved == 0), weight.path
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="kbert.training is for TensorFlow")
 def test_the_training_loop_moves_adapters_and_head_alone(small_config):
     import tensorflow as tf

@@ -109,6 +109,7 @@ def test_objective_counts_each_masked_token_once():
     assert terms["accuracy"] == [2, 3]
 
 
+@pytest.mark.slow
 def test_learns_eight_blanks_by_heart(tiny_config):
     tokens = np.random.default_rng(5).integers(5, 100, (8, 6)).astype("int32")
     positions = np.array([[i % 6, 0] for i in range(8)], "int32")
@@ -137,6 +138,7 @@ def test_learns_eight_blanks_by_heart(tiny_config):
     assert (numbers(model(inputs))["mlm_logits"][:, 0].argmax(-1) == ids[:, 0]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a SavedModel is TensorFlow's")
 def test_export_gives_the_same(tiny_config, inputs, tmp_path):
     assert_export_gives_the_same(randomised(BertMaskedLM(tiny_config)), inputs, tmp_path / "export")

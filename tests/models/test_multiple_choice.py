@@ -85,6 +85,7 @@ def test_objective_counts_questions():
     assert [float(x) for x in terms["accuracy"]] == [1, 2]
 
 
+@pytest.mark.slow
 def test_learns_eight_questions_by_heart(tiny_config):
     tokens = np.random.default_rng(5).integers(5, 100, (8, 3, 6)).astype("int32")
     mask = np.ones_like(tokens)

@@ -93,6 +93,7 @@ def config(tiny_config):
     return tiny_config.replace(dropout=0.0, attention_dropout=0.0)
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize("training, remat", [(False, False), (True, False), (True, True)])
 @pytest.mark.parametrize("scores_only", [False, True])
 def test_every_text_has_the_outputs_it_has_alone(config, training, remat, scores_only):

@@ -92,6 +92,7 @@ def test_objective_tells_start_from_end():
     assert float(terms["exact_match"][0]) == 2 and float(terms["loss"][0]) < 0.01
 
 
+@pytest.mark.slow
 def test_learns_eight_spans_by_heart(tiny_config):
     tokens = np.random.default_rng(5).integers(5, 100, (8, 6)).astype("int32")
     mask = np.tile(np.array([1, 1, 1, 1, 1, 0], "int32"), (8, 1))

@@ -81,6 +81,7 @@ def tagged_words(config):
     return model, TaggingObjective(model), (inputs, targets)
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize(
     "case, dataset",
     [

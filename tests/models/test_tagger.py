@@ -140,6 +140,7 @@ def test_decoded_tags_keep_to_the_scheme(tiny_config):
     assert not np.array(BIO["start"])[tags["free"][:, 0]].all()
 
 
+@pytest.mark.slow
 def test_keras_file_gives_the_same_tagger(tiny_config, tmp_path):
     model, inputs = randomised(make_tagger(tiny_config, CONSTRAINED)), word_inputs(tiny_config)
     model.compile("sgd")
@@ -166,6 +167,7 @@ def test_head_weights_are_the_file_formats(tiny_config):
         assert not [path for path in shapes if "pooler" in path]
 
 
+@pytest.mark.slow
 def test_a_step_changes_every_weight_of_a_crf_too(tiny_config):
     model = randomised(make_tagger(without_dropout(tiny_config), CONSTRAINED))
     model.compile(keras.optimizers.SGD(1.0))
@@ -193,6 +195,7 @@ def sentences():
     return inputs, tags
 
 
+@pytest.mark.slow_after_first
 @both
 def test_learns_eight_sentences_by_heart(head, tiny_config):
     inputs, tags = sentences()
@@ -203,6 +206,7 @@ def test_learns_eight_sentences_by_heart(head, tiny_config):
     np.testing.assert_array_equal(model.decode(model(inputs)), tags)
 
 
+@pytest.mark.slow
 def test_softmax_has_the_same_loss_and_learns_by_one_of_keras(tiny_config):
     """The words that are none are left out by their class for the loss, by weights for the metric."""
     inputs, tags = sentences()
@@ -226,6 +230,7 @@ def test_softmax_has_the_same_loss_and_learns_by_one_of_keras(tiny_config):
     assert float(after) < float(total)
 
 
+@pytest.mark.slow
 @on_tensorflow
 def test_keras_tells_the_loss_of_two_replicas_as_of_one(tiny_config):
     import tensorflow as tf
@@ -250,6 +255,7 @@ def halves(inputs, tags):
         yield {name: values[part] for name, values in inputs.items()}, tags[part]
 
 
+@pytest.mark.slow
 @on_tensorflow
 def test_training_loop_learns_on_two_replicas(tiny_config):
     """Each word of rows of unequal lengths counts the same, on whichever replica it is."""
@@ -277,6 +283,7 @@ def test_training_loop_learns_on_two_replicas(tiny_config):
         assert np.abs(np.asarray(weight) - before[weight.path]).max() > 1e-4, weight.path
 
 
+@pytest.mark.slow
 @on_tensorflow
 def test_tags_come_out_of_an_exported_graph(tiny_config, tmp_path):
     """From axes of unknown lengths, as a server has them."""

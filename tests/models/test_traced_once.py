@@ -56,6 +56,7 @@ def freeze_two(model):
         block.trainable = False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options, change",
     [
@@ -78,6 +79,7 @@ def test_training_is_the_same_as_with_each_block_traced(options, change, config,
             np.testing.assert_allclose(one, two, atol=atol)
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize(
     "change", [freeze_two, lambda model: model.enable_lora(2)], ids=["two layers frozen", "adapters"]
 )
@@ -97,6 +99,7 @@ def test_frozen_weights_stay_to_the_last_bit_in_mixed_precision(change, config):
         np.testing.assert_array_equal(after[i], before[i])
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize(
     "change",
     [
@@ -136,6 +139,7 @@ def test_one_block_is_traced_for_all(config, monkeypatch):
     assert called == ["layer_0", "layer_0", "layer_1"]
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize("remat", [False, True])
 def test_each_block_has_its_own_weights_and_gradients(remat, config):
     import tensorflow as tf

@@ -135,6 +135,7 @@ def test_one_training_step_equals_a_plain_restatement_weight_by_weight(tiny_conf
         np.testing.assert_allclose(np.asarray(weight), expected, atol=2e-6, err_msg=path)
 
 
+@pytest.mark.slow
 def test_two_replicas_pretrain_like_one_device(tiny_config):
     """Rows with unequal numbers of masked tokens, three steps, clipped gradients, the tied table."""
     from kbert.training import AdamW, fit, strategy_for

@@ -64,6 +64,7 @@ def test_the_pooled_output_alone(config):
     assert np.isfinite(outputs["pooled_output"]).all()
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize(
     "mask",
     [
@@ -148,6 +149,7 @@ def gradients(model, inputs):
     return [tf.convert_to_tensor(gradient).numpy() for gradient in found(batch)]
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize("model_class", [BertTagger, BertClassifier])
 @pytest.mark.parametrize("remat", [False, True])
 @pytest.mark.parametrize("dtype, atol", [("float32", 1e-4), ("mixed_bfloat16", 0.05)])
@@ -220,6 +222,7 @@ def test_few_numbers_of_tokens_come_up():
         assert len(set(found[low : 2 * low])) <= 33
 
 
+@pytest.mark.slow
 def test_spare_tokens_move_no_weight(config):
     """100 tokens are computed as 100, 97 as 98: what is spare has no part in outputs and gradients."""
     plain, other = pair(BertTagger, config.replace(max_length=64), 3)
@@ -241,6 +244,7 @@ def test_a_part_of_a_batch_without_rows(config):
     assert graph(inputs)["sequence_output"].shape == (0, 9, config.hidden_dim)
 
 
+@pytest.mark.slow
 def test_compile_and_fit_and_saving(config, tmp_path):
     import tensorflow as tf
 

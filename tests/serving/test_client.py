@@ -51,6 +51,7 @@ def rounded(value):
     return {name: rounded(item) for name, item in value.items()} if isinstance(value, dict) else value
 
 
+@pytest.mark.slow
 @pytest.mark.serving
 def test_answers_are_plain_python(server):
     (answer,) = Client(server.rest_url + "/", "k").predict(["a nice day"])

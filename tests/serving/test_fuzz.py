@@ -116,6 +116,7 @@ def attack(victim: ServerProcess, make, count: int, fault_of) -> None:
 COUNTS = [pytest.param(150, id="few"), pytest.param(2500, id="many", marks=pytest.mark.slow)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("make", [body_request, head_request])
 def test_requests_over_rest(victim, make, count):

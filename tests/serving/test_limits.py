@@ -81,6 +81,7 @@ def ask_grpc(server, text, timeout):
     return "OK"
 
 
+@pytest.mark.slow
 def test_a_full_queue_refuses_at_once(busy_export):
     with serve(busy_export, max_running=1, max_waiting=1) as server, ThreadPoolExecutor(2) as pool:
         slow = [pool.submit(ask, server, "3") for _ in range(2)]

@@ -33,6 +33,7 @@ def test_a_damaged_export_is_an_input_error(tmp_path, tiny_export):
         LoadedModel(tmp_path / "1", "k")
 
 
+@pytest.mark.slow
 def test_gives_the_answers_of_the_exported_function(model, tiny_export):
     expected = tf.saved_model.load(str(tiny_export / "1")).signatures["serving_default"]
     inputs = texts("a nice day", "", "x" * 300)

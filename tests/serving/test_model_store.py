@@ -60,6 +60,7 @@ def refused(store, name="k", **which):
     return caught.value.code, caught.value.message
 
 
+@pytest.mark.slow
 def test_a_new_version_replaces_the_old_one(folder, open_store):
     store = open_store(ModelConfig("k", folder))
     assert serving(store) == 1
@@ -91,6 +92,7 @@ def test_the_old_version_stays_until_its_last_request_is_done(folder, open_store
     assert states(store)[1] == "END"
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize("damage", ["no graph", "half a graph", "no weights", "warm-up fails"])
 def test_a_broken_version_changes_nothing_until_it_is_whole(folder, open_store, damage):
     store = open_store(ModelConfig("k", folder))
@@ -171,6 +173,7 @@ def test_a_label_needs_a_loaded_version(folder, open_store):
     assert serving(store, label="stable") == 2
 
 
+@pytest.mark.slow
 def test_models_come_and_go_by_reload(folder, tiny_export, open_store):
     store = open_store(ModelConfig("k", folder))
     store.reload([ModelConfig("k", folder), ModelConfig("other", tiny_export)])

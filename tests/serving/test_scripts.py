@@ -47,6 +47,7 @@ def served(tiny_export):
         process.stderr.close()
 
 
+@pytest.mark.slow
 def test_the_whole_life_of_a_server(served):
     process, ready = served
     found = re.search(
@@ -78,6 +79,7 @@ def test_a_folder_without_versions(tmp_path):
     assert "no version" in refused(run("serve.py", f"--model={tmp_path}"))
 
 
+@pytest.mark.slow
 def test_a_configuration_file_and_labels_that_make_no_sense(tmp_path, tiny_export):
     (tmp_path / "models.config").write_text("model_config_list { config { nane: 'k' } }")
     line = refused(run("serve.py", f"--model_config_file={tmp_path / 'models.config'}"))

@@ -123,6 +123,7 @@ def test_single_texts_have_the_vectors_of_the_model(tokenizer, tiny_config, norm
     np.testing.assert_allclose(answers[0]["embedding"], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_pairs_learn_to_find_each_other(tokenizer, fine_tuned):
     words = ["good", "bad", "film", "not", "very", "play", "the", "was", "a", "is", "café", "niño"]
     rows = [Triple(words[n], words[n + 6], None, f"f:{n}") for n in range(6)]
@@ -130,6 +131,7 @@ def test_pairs_learn_to_find_each_other(tokenizer, fine_tuned):
     assert done.scores["recall@1"] == 1.0 == done.score
 
 
+@pytest.mark.slow
 def test_scored_pairs_learn_their_order(tokenizer, fine_tuned):
     words = ["good", "bad", "film", "not", "very", "play", "the", "was"]
     rows = [ScoredExample(words[n], words[(n + 3) % 8], float(n), f"f:{n}") for n in range(8)]

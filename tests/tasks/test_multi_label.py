@@ -91,6 +91,7 @@ def test_epochs_are_compared_by_thresholds_of_their_own(tokenizer, tiny_config, 
     assert measure(None)["micro_f1"] < 1.0 == measure(None)["micro_f1"]
 
 
+@pytest.mark.slow
 def test_it_learns_labels_that_come_together(tokenizer, fine_tuned):
     texts = rows(*((f"{text} {'the ' * n}", labels) for n in range(4) for text, labels in (
         ("good film", "g f"), ("film", "f"), ("good", "g"), ("was", ""))))  # fmt: skip

@@ -71,6 +71,7 @@ def test_answers_are_the_model_s_own_however_the_batch_is_filled(tokenizer, tiny
     assert isinstance(task.objective(model), MultipleChoiceObjective)
 
 
+@pytest.mark.slow
 def test_what_fills_up_the_batch_is_never_chosen(tokenizer):
     task = make_task(tokenizer)
     outputs = {"logits": [np.array([1.0, 3.0, 2.0]), np.array([-2e9, -3e9, -1e9])]}
@@ -81,6 +82,7 @@ def test_what_fills_up_the_batch_is_never_chosen(tokenizer):
     assert task.scores(DATA, answers) == {"accuracy": 0.5}
 
 
+@pytest.mark.slow
 def test_it_learns(tokenizer, fine_tuned):
     rng = np.random.default_rng(5)
     data = []

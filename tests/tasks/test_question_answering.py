@@ -148,6 +148,7 @@ def test_a_threshold_for_no_answer_is_chosen_on_dev_and_kept(tokenizer):
     assert learn(tokenizer, with_answers).chosen_on_dev(with_answers, encoded, outputs) == {}
 
 
+@pytest.mark.slow
 def test_a_model_learns_to_answer(fine_tuned, tokenizer, tiny_vocab, tmp_path):
     """The answer is the one Chinese character; where there is none, there is no answer."""
     rows = []

@@ -42,6 +42,7 @@ def test_scores_are_those_of_glue(tokenizer):
         Regression.learn(data, tokenizer, 16, best_score="mse")
 
 
+@pytest.mark.slow
 def test_it_learns_in_any_unit(tokenizer, fine_tuned):
     data = [
         ScoredExample(f"{word} {'film ' * n}", None, 1000 * (5 + score), f"f:{n}")

@@ -89,6 +89,7 @@ def oracle(task, rows):
     return encoded, {features.TAG_IDS: tag_ids, features.SCORE: [np.full(len(row), 0.5) for row in tag_ids]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lowercase", [True, False])
 def test_words_find_their_pieces(tiny_vocab, lowercase):
     tokenizer = WordPieceTokenizer(str(tiny_vocab), lowercase=lowercase)
@@ -106,6 +107,7 @@ def test_words_find_their_pieces(tiny_vocab, lowercase):
         assert list(zip(*of_row, strict=True)) == (found or [(0, -1, -1, 0)]), row
 
 
+@pytest.mark.slow
 def test_more_than_a_chunk_of_texts(tiny_vocab, monkeypatch):
     """Rows know their text and their words by numbers that do not start again in each chunk."""
     tokenizer = WordPieceTokenizer(str(tiny_vocab))
@@ -120,6 +122,7 @@ def test_more_than_a_chunk_of_texts(tiny_vocab, monkeypatch):
             assert values.to_list() == getattr(parts, group)[name].to_list(), name
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize("scheme", ["BIO", "BIOES"])
 @pytest.mark.parametrize("max_length, stride", [(6, None), (6, 1), (9, 4), (512, None)])
 def test_windows_lose_no_word_and_stitch_in_order(tiny_vocab, scheme, max_length, stride):
@@ -146,6 +149,7 @@ def test_a_word_is_answered_by_the_window_with_most_context(tiny_vocab):
     assert answer["tags"] == ["B-A"] * 3 + ["O"] * 2 + ["B-B"] * 3
 
 
+@pytest.mark.slow
 def test_what_is_cut_off_is_counted_and_outside(tiny_vocab):
     rows = [text_of(["good"] * 9, ["B-A", *["I-A"] * 8]), text_of(["bad"], ["B-A"])]
     task = one_task(rows, WordPieceTokenizer(str(tiny_vocab)), 6, long_text="truncate")
@@ -226,6 +230,7 @@ def test_scores_are_seqevals(shared, tiny_vocab):
             assert all(scores[n] == case["expected"][n] for n in ("precision", "recall", "f1")), case["name"]
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize("scheme", ["BIO", "BIOES"])
 @pytest.mark.parametrize(
     "name, vocab", [("conll2003", "bert-base-uncased"), ("peoples-daily-ner", "bert-base-chinese")]
@@ -246,6 +251,7 @@ def test_who_knows_all_tags_scores_one(shared, name, vocab, scheme):
     )
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize("crf", [False, True])
 def test_answers_do_not_depend_on_order_and_neighbours(tiny_vocab, tiny_config, crf):
     tokenizer = WordPieceTokenizer(str(tiny_vocab))
@@ -273,6 +279,7 @@ def test_answers_do_not_depend_on_order_and_neighbours(tiny_vocab, tiny_config, 
     assert 0 < max(scores) <= 1 + 1e-6
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize("scheme", ["BIO", "BIOES"])
 def test_a_crf_keeps_to_the_scheme(tiny_vocab, tiny_config, scheme):
     tokenizer = WordPieceTokenizer(str(tiny_vocab))

@@ -59,6 +59,7 @@ def test_one_answer_a_text(tokenizer, pooling, label, score):
     assert [answer["score"] for answer in answers] == pytest.approx([score, 0.7, 0.8])
 
 
+@pytest.mark.slow
 def test_windows_learn_what_stands_behind_the_first(tokenizer, fine_tuned):
     """The words that tell the labels apart come after what fits into one window."""
     texts = [

@@ -19,6 +19,7 @@ def build_vocab(*flags):
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_files_globs_and_commas_are_read_once(tmp_path):
     texts = {"a.txt": "low lower\nlowest\n", "b.txt": "Slow slower, café\n", "c.text": "low\n"}
     for name, text in texts.items():

@@ -33,6 +33,7 @@ def corpus(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_a_model_has_rows_for_the_words_and_trains_on(corpus, tiny_vocab, tiny_config, tmp_path):
     model = BertPretrainer(tiny_config.replace(vocab_size=len(TINY_VOCAB)))
     model.build()

@@ -95,6 +95,7 @@ def in_turn(sizes, budget):
     return taken
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize("rate", [0.02, 0.15, 0.5, 1.0])
 @pytest.mark.parametrize("max_span, with_words", [(1, False), (1, True), (3, False), (3, True), (10, True)])
 def test_choice_is_its_restatement_draw_by_draw(max_span, with_words, rate):

@@ -37,6 +37,7 @@ def random_rows(rng, count, offset):
     ]
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize("truncation", TRUNCATIONS)
 @pytest.mark.parametrize("with_pair", [False, True])
 @pytest.mark.parametrize("max_length", [3, 4, 5, 6, 7, 8, 16, 17, 64])

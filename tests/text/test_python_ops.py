@@ -75,6 +75,7 @@ print(type(tokenizer).__module__, ids, "d" in vocab, extension.words[0].word)
 """
 
 
+@pytest.mark.slow
 def test_it_is_chosen_where_the_wheel_of_tensorflow_text_is_missing():
     done = subprocess.run([sys.executable, "-c", WITHOUT_THE_WHEEL], capture_output=True, text=True)
     assert done.stdout.split("\n")[0] == "kbert.text.python_ops [[5, 6]] True dejavu", done.stderr[-2000:]

@@ -30,6 +30,7 @@ def spans(begins, ends):
     return [list(span) for span in zip(begins, ends, strict=True)]
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.golden
 def test_ids_and_offsets_are_googles_on_every_string(google):
     cases, vocab, lowercase = google

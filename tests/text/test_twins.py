@@ -85,18 +85,21 @@ def test_every_hard_character_beside_every_other(twins):
     assert len(set(known)) > 150
 
 
+@pytest.mark.slow_after_first
 @examples(120)
 @hypothesis.given(texts=st.lists(st.lists(st.sampled_from(HARD), max_size=25).map("".join), max_size=8))
 def test_texts_of_hard_characters(twins, texts):
     twins(texts)
 
 
+@pytest.mark.slow_after_first
 @examples(80)
 @hypothesis.given(texts=st.lists(st.text(max_size=30), max_size=8))
 def test_arbitrary_texts(twins, texts):
     twins(texts)
 
 
+@pytest.mark.slow_after_first
 @examples(80)
 @hypothesis.given(
     texts=st.lists(
@@ -117,6 +120,7 @@ def test_bytes_that_are_no_utf8(twins, texts):
     twins(texts)
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize(
     "text, tokens, tokens_cased",
     [
@@ -179,6 +183,7 @@ def assert_same_words(chars):
             assert wrong == []
 
 
+@pytest.mark.slow
 def test_every_character_is_the_same_to_both():
     chars = [*settled(), *sorted(UNSETTLED)]
     assert len(chars) > 30_000

@@ -79,6 +79,7 @@ def google(request, shared):
     return cases, tokenizer, [case["text"] for case in cases]
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.golden
 def test_ids_are_googles_on_every_string(google):
     cases, tokenizer, texts = google
@@ -183,6 +184,7 @@ def plain_chars():
     return [char for char, is_plain in zip(every, plain, strict=True) if is_plain]
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize("lowercase", [True, False])
 def test_both_ways_give_the_same_on_every_plain_character(tokenizers, lowercase):
     tokenizer, tokens = tokenizers[lowercase]
@@ -277,6 +279,7 @@ def test_all_forms_of_a_batch_are_one(tokenizers):
         tokenizer.tokenize("one text, no batch")
 
 
+@pytest.mark.slow
 def test_graph_and_pipeline_give_the_eager_result(tokenizers):
     tokenizer, _ = tokenizers[True]
     texts = ODD_TEXTS + random_texts(50, seed=7)
@@ -306,6 +309,7 @@ with tf.compat.v1.Session(graph=tf.Graph()) as session:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.serving
 def test_a_moved_export_gives_the_same_ids_in_a_server_of_another_locale(tokenizers, tmp_path):
     tokenizer, _ = tokenizers[True]

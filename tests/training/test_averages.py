@@ -80,6 +80,7 @@ def test_all_replicas_have_the_averages_of_one_device(default_run, mirrored_run)
                 np.testing.assert_allclose(component.numpy(), average.numpy(), rtol=2e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_has_the_averages_of_one_that_was_not_stopped(tmp_path):
     _, whole = trained(epochs=2)
     trained(folder=tmp_path)

@@ -39,6 +39,7 @@ def test_progress_shows_rates_of_what_is_counted(caplog, monkeypatch):
     assert "learning_rate 0.0" in steps[0] and "accuracy" in steps[0]
 
 
+@pytest.mark.slow
 def test_counts_are_sums_over_batches_and_replicas():
     options = {"steps_per_epoch": 6, "epochs": 1, "counts": TOKENS, "steps_per_call": 4}
     inputs = [x for x, _ in small_run.batches().take(6)]
@@ -141,6 +142,7 @@ def test_the_curves_of_a_run_that_goes_on_have_no_step_twice(tmp_path):
 SCORES = [0.5, 0.8, 0.7, 0.8, 0.1, 0.9]
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize(("larger", "best", "epochs"), [(True, 1, 4), (False, 0, 3)])
 def test_the_best_weights_are_kept_and_a_run_without_progress_ends(larger, best, epochs, tmp_path):
     """Patience of two epochs; a value that is only equal is not better. Stopped in between, and gone on."""

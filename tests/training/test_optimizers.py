@@ -25,6 +25,7 @@ def _variable(path, value):
     return variable
 
 
+@pytest.mark.slow
 @pytest.mark.golden
 def test_twenty_updates_equal_googles(shared):
     cases = json.loads((shared / "golden/optimizer/optimizer.json").read_text())["optimizer_cases"]
@@ -247,6 +248,7 @@ def three_updates(strategy, make):
     ]
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.filterwarnings("ignore:Gradients do not exist")
 @pytest.mark.parametrize("devices", [1, 2])
 @pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)

@@ -71,6 +71,7 @@ def gradients(model, rows=slice(None)):
     return [tf.convert_to_tensor(g).numpy() for g in found]
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize(
     "options",
     [
@@ -138,6 +139,7 @@ def test_two_passes_cost_their_mean_and_their_difference():
     assert logs["loss"] == pytest.approx(nll + 3 * divergence, rel=1e-4)
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize("options", [{"accumulate": 2}, {"parts": 2}])
 def test_two_passes_over_micro_batches_are_those_of_the_whole(options):
     results = []
@@ -180,6 +182,7 @@ def unfrozen_run(folder=None, epochs=4, **options):
     return [*arrays(model.weights), *arrays(optimizer.variables)]
 
 
+@pytest.mark.slow
 def test_layers_are_unfrozen_one_by_one_each_with_an_adam_of_its_own():
     """Written out: one step of Adam for each weight that is trained, counted from its own first step."""
     model = layered_model()
@@ -199,6 +202,7 @@ def test_layers_are_unfrozen_one_by_one_each_with_an_adam_of_its_own():
         np.testing.assert_allclose(ours, expected, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_in_the_middle_of_unfreezing(tmp_path):
     whole = unfrozen_run()
     unfrozen_run(tmp_path, epochs=2)
@@ -217,6 +221,7 @@ def test_fewer_layers_can_be_frozen_at_first():
         GradualUnfreezing(0)
 
 
+@pytest.mark.slow
 def test_the_best_averages_are_kept(tmp_path):
     model, optimizer = layered_model(), AdamW(0.05, average_decay=0.5)
     best = BestWeights(tmp_path / "best.npz", "loss", averages_of=optimizer)

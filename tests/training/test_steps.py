@@ -13,6 +13,7 @@ from kbert.training.steps import TrainSteps
 from tests.training import small_run
 
 
+@pytest.mark.slow
 def test_twenty_steps_are_the_same_over_replicas_and_micro_batches():
     """Adam with clipping and decay; weights that differ by micro-batch and replica, 0 in some of them."""
     options = {"dropout": 0.0, "steps_per_epoch": 20, "epochs": 1}
@@ -137,6 +138,7 @@ def test_float16_leaves_steps_out_that_overflow(strategy):
     assert np.abs(start[0] - after[0]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_float16_takes_the_steps_of_float32_over_micro_batches_and_replicas():
     one = float16_run("default")[1]
     for other in (

@@ -76,6 +76,7 @@ def test_the_run_is_one_in_which_every_part_matters(whole):
     assert steps[:6] == [4, 7, 8, 10, 14, 18] and steps[-1] == 40
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize("step", [1, 8, 10, 23, 40])
 def test_a_crash_at_any_step_changes_nothing(step, whole, tmp_path):
     """Before the first checkpoint, after one, at the end of an epoch, far on, and at the very end."""
@@ -89,6 +90,7 @@ def test_a_run_that_is_complete_is_not_run_again(whole, tmp_path):
     assert_same(small_run.run(tmp_path, callbacks=[StopAt(0, crash)]), whole, tmp_path)
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize(
     ("number", "error"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)]
 )
@@ -119,6 +121,7 @@ def test_a_signal_that_comes_while_the_workers_agree_is_not_lost():
             signals.leave()
 
 
+@pytest.mark.slow
 def test_accumulation_goes_on_too(tmp_path):
     values, history = small_run.run(accumulate=3)
     with pytest.raises(Crash):
@@ -129,6 +132,7 @@ def test_accumulation_goes_on_too(tmp_path):
     assert history == history_again
 
 
+@pytest.mark.slow
 def test_two_replicas_go_on_too(tmp_path):
     values, history = small_run.run(strategy="mirrored")
     with pytest.raises(Crash):
@@ -139,6 +143,7 @@ def test_two_replicas_go_on_too(tmp_path):
     assert history == history_again
 
 
+@pytest.mark.slow
 def test_two_checkpoints_are_kept_and_a_damaged_one_is_passed_over(whole, tmp_path):
     small_run.run(tmp_path)
     folder = tmp_path / "checkpoints"
@@ -168,6 +173,7 @@ def test_without_a_good_checkpoint_nothing_is_guessed(tmp_path):
         small_run.run(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_last_checkpoint(whole, tmp_path):
     """A limit on the size of files, which fails in the middle of writing as a full disk does."""
     folder = tmp_path / "checkpoints"

@@ -28,6 +28,7 @@ def refused(*flags):
     return line
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_there_is_written_only_when_told(make_described, tmp_path):
     model, output = make_described(1, 2), tmp_path / "deployment"
     (output / "config").mkdir(parents=True)
@@ -70,6 +71,7 @@ WRONG = {
 }  # fmt: skip
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize("wrong", WRONG)
 def test_what_is_wrong_is_one_line_and_nothing_is_written(wrong, make_described, tmp_path):
     flags, message = WRONG[wrong]
