@@ -8,7 +8,7 @@ from kbert.data.autotuning import without_autotuning
 from kbert.data.encoding import EncodedRows
 
 #: Rows are sorted by length within pools of this many batches; larger pools pad less but shuffle less.
-_POOL_BATCHES = 100
+POOL_BATCHES = 100
 
 
 def training_batches(
@@ -28,7 +28,7 @@ def training_batches(
         Dataset of (inputs, targets): the features of `encoded` and `padding_mask`, each padded to the longest
         row of its batch. It has `epochs · ceil(rows / batch_size)` elements.
     """
-    pool_batches = _POOL_BATCHES if by_length else 1
+    pool_batches = POOL_BATCHES if by_length else 1
     plan = [
         batch
         for epoch in range(epochs)
@@ -64,7 +64,7 @@ def _bucketed_order(
 
 
 def pools_by_length(
-    records: tf.data.Dataset, batch_size: int, pool_batches: int = _POOL_BATCHES
+    records: tf.data.Dataset, batch_size: int, pool_batches: int | None = None
 ) -> tf.data.Dataset:
     """A stream of records, reordered so that each `batch_size` of them in succession are of like length.
 
@@ -75,11 +75,12 @@ def pools_by_length(
     Args:
         records: Dicts of tensors, `token_ids` int32 (length) among them.
         batch_size: Of the batches that will be made of the result.
-        pool_batches: Batches in a pool; more pad less but shuffle less.
+        pool_batches: Batches in a pool; more pad less but shuffle less. None: `POOL_BATCHES`.
 
     Returns:
         Dataset of the same records.
     """
+    pool_batches = pool_batches or POOL_BATCHES
 
     def reorder(pool):
         lengths = pool[features.TOKEN_IDS].row_lengths()

@@ -28,6 +28,7 @@ from kbert.data.tokenizing import tokenize_part
 from kbert.data.work_pool import WorkerKilled, WorkPool
 from kbert.errors import InputError
 from kbert.text import Vocab
+from kbert.whole_files import write_whole
 
 _FORMAT = 1
 
@@ -44,7 +45,8 @@ def write_records(
 
     The folder appears when it is complete. Until then everything is in a hidden folder beside it, from which
     the same call goes on after an interruption; if the inputs or the settings have changed, it starts anew.
-    The records are the same, byte for byte, whatever the number of workers.
+    A symbolic link stays, and what it leads to is replaced. The records are the same, byte for byte, whatever
+    the number of workers.
 
     Args:
         inputs: Files, globs, or `tfds:` names; see `kbert.data.corpus` for their forms.
@@ -55,15 +57,14 @@ def write_records(
             `["--runner=DirectRunner"]`: the same records, in other shards and another order.
 
     Raises:
-        InputError: No text, only one document, an unreadable input, or `output_dir` holds something else.
+        InputError: No text, only one document, an unreadable input, or `output_dir` holds something else or
+            cannot be replaced.
     """
-    output_dir = Path(output_dir)
-    if output_dir.exists() and any(output_dir.iterdir()) and not (output_dir / "records.json").is_file():
-        raise InputError(f"{output_dir}: exists and holds no records; choose another --output_dir")
+    output_dir = _replaceable(output_dir)
     inputs = [os.fspath(name) for name in inputs]
     work = _Work(output_dir.parent / f".{output_dir.name}.partial", inputs, settings)
+    goes_on = work.prepare()
     try:
-        work.prepare()
         if beam_options is not None:
             store = work.tokenize(partial(beam.tokenize_parts, options=beam_options))
             shards = beam.write_shards(store, settings, work.records, beam_options)
@@ -76,7 +77,8 @@ def write_records(
     except WorkerKilled:
         raise
     except InputError:
-        shutil.rmtree(work.folder, ignore_errors=True)
+        if not goes_on:  # Else what is missing may be put right, and hours of work are in there.
+            shutil.rmtree(work.folder, ignore_errors=True)
         raise
     except OSError as error:
         if error.errno != errno.ENOSPC:
@@ -85,10 +87,23 @@ def write_records(
             f"{work.folder}: the disk is full; free some space and run the command again: what is finished "
             f"is kept"
         ) from error
-    shutil.rmtree(output_dir, ignore_errors=True)
-    work.records.rename(output_dir)
-    shutil.rmtree(work.folder)
+    work.publish(output_dir)
     return description
+
+
+def _replaceable(output_dir: str | os.PathLike) -> Path:
+    """The folder itself, which can be replaced as a whole, and with nothing in it but records."""
+    folder = Path(output_dir).resolve()
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{output_dir}: is a file; choose another --output_dir")
+    if folder.exists() and any(folder.iterdir()) and not (folder / "records.json").is_file():
+        raise InputError(f"{output_dir}: exists and holds no records; choose another --output_dir")
+    if os.path.ismount(folder) or folder == Path.cwd():
+        raise InputError(
+            f"{output_dir}: is a mount point or the current folder, which cannot be replaced as a whole; "
+            f"name a folder in it"
+        )
+    return folder
 
 
 @dataclass
@@ -106,6 +121,10 @@ class _Work:
     settings: RecordSettings
 
     @property
+    def plan(self) -> Path:
+        return self.folder / "plan.json"
+
+    @property
     def records(self) -> Path:
         return self.folder / "records"
 
@@ -113,8 +132,12 @@ class _Work:
     def notes(self) -> Path:
         return self.folder / "notes"
 
-    def prepare(self) -> None:
-        """Makes the folder, or takes up one that was left with the same plan."""
+    def prepare(self) -> bool:
+        """Makes the folder, or takes up one that was left with the same plan, and says whether it did.
+
+        Raises:
+            InputError: An input is missing; nothing was touched.
+        """
         sources = expand_sources(self.inputs)
         stamps = [source_stamp(source, tfds_split=self.settings.tfds_split) for source in sources]
         self.vocab_bytes = Path(self.settings.vocab).read_bytes()
@@ -127,20 +150,32 @@ class _Work:
             "inputs": [stamp for _, stamp in stamps],
         }
         text = json.dumps(plan, indent=2)
-        path = self.folder / "plan.json"
-        if path.is_file():
-            if path.read_text(encoding="utf-8") == text:
+        if self.plan.is_file():
+            if self.plan.read_text(encoding="utf-8") == text:
                 logging.info("%s: going on where an earlier run was interrupted", self.folder)
                 _remove(self.folder.glob("*/.*"))  # what killed workers were writing
-                return
+                self._make_folders()
+                return True
             logging.info("%s: is of other inputs or flags; starting anew", self.folder)
         shutil.rmtree(self.folder, ignore_errors=True)
-        for folder in (self.folder / "store", self.notes, self.records):
-            folder.mkdir(parents=True)
+        self._make_folders()
         # Last, so that a folder with a plan has everything else.
-        unfinished = path.with_suffix(".new")
-        unfinished.write_text(text, encoding="utf-8")
-        os.replace(unfinished, path)
+        write_whole(self.plan, text)
+        return False
+
+    def _make_folders(self):
+        for folder in (self.folder / "store", self.notes, self.records):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def publish(self, output_dir: Path) -> None:
+        """Puts the finished records in the place of older ones, and removes everything else."""
+        replaced = self.folder / "replaced"
+        shutil.rmtree(replaced, ignore_errors=True)
+        if output_dir.exists():
+            output_dir.rename(replaced)
+        self.records.rename(output_dir)
+        self.plan.unlink()  # First: what is left without a plan is not taken up.
+        shutil.rmtree(self.folder)
 
     def tokenize(self, run: Callable[[list["_PartTask"]], None]) -> IdStore:
         """The first pass; `run` does the tasks whose results are missing."""

@@ -1,5 +1,6 @@
 """Writes shards: all records of some documents, shuffled as a whole without being in memory as a whole."""
 
+import errno
 import hashlib
 import json
 import os
@@ -74,6 +75,9 @@ def write_shard(task: ShardTask) -> Shard:
     Document i goes to shard i modulo their number, in the next pass to the next shard, so that its
     instances are spread. Each record goes to a random one of several temporary files, each of which is then
     shuffled in memory: together that is a shuffle of the whole, in as much memory as one of them takes.
+
+    Raises:
+        OSError: The disk is full; TensorFlow has another error for that.
     """
     done = finished_shard(task)
     if done is not None:
@@ -97,6 +101,8 @@ def write_shard(task: ShardTask) -> Shard:
                 for record in bucket:
                     writer.write(record)
         os.replace(temporary / "shard", task.folder / task.name)
+    except tf.errors.ResourceExhaustedError as error:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(task.folder / task.name)) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     size, digest = size_and_digest(task.folder / task.name)

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -201,6 +202,71 @@ def test_a_run_goes_on_with_what_is_missing(corpus, settings, tmp_path, many_par
     assert tokenized == ["part-00001"]
     assert after["records-00000-of-00003.tfrecord"] == before["records-00000-of-00003.tfrecord"]
     assert contents(tmp_path / "whole") == contents(tmp_path / "records")
+
+
+def test_what_is_missing_costs_no_finished_work(corpus, settings, tmp_path, monkeypatch):
+    """As a corpus that is not mounted, or a package, when the command is given again."""
+    partial = interrupted(corpus, tmp_path / "records", settings, monkeypatch, after=2)
+    kept = inodes(partial, "*/[!.]*")
+    with pytest.raises(InputError, match="gone.txt: no such file"):
+        write_records([tmp_path / "gone.txt"], tmp_path / "records", settings)
+
+    def without(pool, tasks):
+        raise InputError("a package is missing")
+
+    with monkeypatch.context() as patch, pytest.raises(InputError, match="package"):
+        patch.setattr(pretraining, "_tokenize_parts", without)
+        write_records([corpus], tmp_path / "records", settings)
+    assert len(kept) > 3 and inodes(partial, "*/[!.]*") == kept
+    write_records([corpus], tmp_path / "records", settings)
+    assert RecordsDescription.read(tmp_path / "records").num_records and not partial.exists()
+
+
+def test_a_link_stays_and_what_cannot_be_replaced_is_refused(corpus, settings, tmp_path, monkeypatch):
+    (tmp_path / "large disk").mkdir()
+    os.symlink(tmp_path / "large disk", tmp_path / "link")
+    for seed in (1, 2):  # The second time there is something to replace.
+        written = write_records([corpus], tmp_path / "link", replace(settings, seed=seed))
+        assert RecordsDescription.read(tmp_path / "large disk") == written
+    assert (tmp_path / "link").is_symlink() and not list(tmp_path.glob("**/.*"))
+    monkeypatch.chdir(tmp_path / "link")
+    with pytest.raises(InputError, match="^.: is a mount point or the current folder.*name a folder in it"):
+        write_records([corpus], ".", settings)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os.path, "ismount", lambda path: True)
+    with pytest.raises(InputError, match="link: is a mount point"):
+        write_records([corpus], tmp_path / "link", settings)
+    with pytest.raises(InputError, match="corpus.txt: is a file"):
+        write_records([corpus], corpus, settings)
+    assert RecordsDescription.read(tmp_path / "link") == written
+
+
+def test_a_run_that_was_killed_as_it_tidied_up_is_no_obstacle(corpus, settings, tmp_path, monkeypatch):
+    rmtree = shutil.rmtree
+
+    def killed(path, **options):
+        rmtree(path / "records" if path.name.endswith(".partial") else path, ignore_errors=True)
+        if path.name.endswith(".partial") and (path.parent / "records").exists():
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(shutil, "rmtree", killed)
+        write_records([corpus], tmp_path / "records", settings)
+    first = contents(tmp_path / "records")
+    write_records([corpus], tmp_path / "records", settings)
+    assert contents(tmp_path / "records") == first and not list(tmp_path.glob(".*"))
+
+
+def test_a_full_disk_is_told_and_what_is_finished_is_kept(corpus, settings, tmp_path, monkeypatch):
+    """TensorFlow writes the shards, and has an error of its own for that."""
+
+    def full(path):
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(InputError, match="the disk is full"):
+        patch.setattr(tf.io, "TFRecordWriter", full)
+        write_records([corpus], tmp_path / "records", settings)
+    assert list(tmp_path.glob(".records.partial/store/part-*"))
 
 
 @pytest.mark.parametrize("what", ["flag", "input", "vocabulary"])
