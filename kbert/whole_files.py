@@ -42,3 +42,14 @@ def check_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise InputError(f"{folder}: cannot be written to ({error.strerror})") from error
+
+
+def check_new_file(path: Path) -> None:
+    """Refuses a file that cannot be written, before hours of work for it; makes none yet.
+
+    Raises:
+        InputError: With the reason.
+    """
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; name a file in it")
+    check_writable(path.parent)

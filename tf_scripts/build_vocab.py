@@ -6,17 +6,18 @@ The file has one piece a line, the special tokens first; its line number, from 0
 files give the same vocabulary. Chinese: --character_coverage=0.9995 leaves out the rarest characters.
 """
 
-import os
 import time
+from pathlib import Path
 
 from absl import flags, logging
 
 from kbert import entry
+from kbert.whole_files import check_new_file
 
 _INPUT = flags.DEFINE_multi_string(
     "input",
     None,
-    "Text files of UTF-8, plain or gzip, or globs; a comma list, and repeatable.",
+    "Text files of UTF-8 or JSON lines, plain or gzip, or globs; a comma list, and repeatable.",
     required=True,
 )
 _VOCAB_SIZE = flags.DEFINE_integer(
@@ -48,18 +49,21 @@ _MAX_WORDS = flags.DEFINE_integer(
     "Most different words to count at a time, which bounds the memory; the rarest are forgotten beyond.",
     lower_bound=2,
 )
+_TEXT_FIELD = flags.DEFINE_string("text_field", "text", "Of JSON lines: where the text is.")
 _OUTPUT = flags.DEFINE_string("output", None, "File to write.", required=True)
 
 
 def main():
     """Runs the flags."""
     started = time.monotonic()
+    output = Path(_OUTPUT.value)
+    check_new_file(output)
     from kbert.data.corpus import expand_files
     from kbert.data.line_stream import stream_lines
     from kbert.text import train_vocab
 
     vocab = train_vocab(
-        stream_lines(expand_files(",".join(_INPUT.value).split(","))),
+        stream_lines(expand_files(",".join(_INPUT.value).split(",")), text_field=_TEXT_FIELD.value),
         _VOCAB_SIZE.value,
         _LOWERCASE.value,
         special_tokens=_SPECIAL_TOKENS.value,
@@ -67,11 +71,9 @@ def main():
         character_coverage=_CHARACTER_COVERAGE.value,
         max_words=_MAX_WORDS.value,
     )
-    os.makedirs(os.path.dirname(os.path.abspath(_OUTPUT.value)), exist_ok=True)
-    vocab.write(_OUTPUT.value)
-    logging.info(
-        "Wrote %d word pieces to %s in %.1f s", len(vocab), _OUTPUT.value, time.monotonic() - started
-    )
+    output.absolute().parent.mkdir(parents=True, exist_ok=True)
+    vocab.write(output)
+    logging.info("Wrote %d word pieces to %s in %.1f s", len(vocab), output, time.monotonic() - started)
 
 
 if __name__ == "__main__":

@@ -17,11 +17,13 @@ from absl import flags, logging
 
 from kbert import entry
 from kbert.errors import InputError
+from kbert.whole_files import check_writable
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list(
-    "input", None, "Text files of UTF-8, plain or gzip, or globs, comma-separated.", required=True
+    "input", None, "Text files, plain or gzip, or JSON lines; or globs; comma-separated.", required=True
 )
+flags.DEFINE_string("text_field", "text", "Of JSON lines: where the text is.")
 flags.DEFINE_string("init", None, "Checkpoint to extend: a kbert, Hugging Face or Google folder.")
 flags.DEFINE_string("vocab", None, "vocab.txt to extend; default: the one in --init.")
 flags.DEFINE_bool("lowercase", None, "Lower-case and strip accents; default: what --init or --vocab say.")
@@ -41,6 +43,7 @@ def _check_output(output):
         raise InputError(f"{output}: already holds something; name a new folder for the model")
     if not FLAGS.init and output.is_dir():
         raise InputError(f"{output}: is a folder; name a file for the vocabulary, or a model with --init")
+    check_writable(output.parent)
 
 
 def _vocab_and_case():
@@ -102,7 +105,9 @@ def main():
     from kbert.text.vocab_extension import extend_vocab
     from kbert.text.word_counts import count_words
 
-    counts = count_words(stream_lines(expand_files(FLAGS.input)), lowercase, FLAGS.max_words)
+    counts = count_words(
+        stream_lines(expand_files(FLAGS.input), text_field=FLAGS.text_field), lowercase, FLAGS.max_words
+    )
     logging.info("Counted %d words, %d of them different", counts.total, len(counts.counts))
     extension = extend_vocab(
         vocab,

@@ -44,3 +44,18 @@ def test_no_text_is_one_line(tmp_path, tiny_vocab):
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert (done.returncode, len(errors)) == (2, 1) and "no text" in errors[0]
     assert "Traceback" not in done.stderr and not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_the_case_is_the_vocabularys_and_the_folder_is_looked_at_first(tmp_path):
+    words = [letter * length for letter in "abcdefghij" for length in range(1, 9)]
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words, *(word.capitalize() for word in words)]
+    (tmp_path / "vocab.txt").write_text("\n".join(tokens) + "\n")
+    (tmp_path / "a.txt").write_text("Aaa bb.\nCcc dd.\n")
+    flags = (f"--input={tmp_path}/a.txt", f"--vocab={tmp_path}/vocab.txt")
+    done = run(*flags, f"--output_dir={tmp_path}/report")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "report/report.json").read_text("utf-8"))["lowercase"] is False
+    assert "lowercase=" not in done.stderr
+    done = run(*flags, f"--output_dir={tmp_path}/a.txt/report")
+    assert done.returncode == 2 and "cannot be written to (Not a directory)" in done.stderr

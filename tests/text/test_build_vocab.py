@@ -50,18 +50,30 @@ def test_files_globs_and_commas_are_read_once(tmp_path):
 
 
 @pytest.mark.slow
+def test_json_lines_may_have_their_text_anywhere(tmp_path):
+    (tmp_path / "in.jsonl").write_text('{"content": "low lower"}\n{"content": "lowest"}\n')
+    result = build_vocab(
+        f"--input={tmp_path}/in.jsonl", "--text_field=content", f"--output={tmp_path}/vocab.txt"
+    )
+    assert result.returncode == 0, result.stderr
+    assert "low" in Vocab.read(tmp_path / "vocab.txt").tokens
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "output", "message"),
     [
-        (None, "no such file"),
-        (b"\n \n", "no word in the texts"),
-        ("好\n".encode() + "中文\n".encode("gbk"), "in.txt:2: is no UTF-8"),
+        (None, "vocab.txt", "no such file"),
+        (b"\n \n", "vocab.txt", "no word in the texts"),
+        ("好\n".encode() + "中文\n".encode("gbk"), "vocab.txt", "in.txt:2: is no UTF-8"),
+        (b"\n", "", "is a folder; name a file in it"),  # Told before the text, which has no word, is read.
+        (b"\n", "in.txt/vocab.txt", "in.txt: cannot be written to (Not a directory)"),
     ],
 )
-def test_wrong_input_is_one_line_and_no_file(tmp_path, content, message):
+def test_wrong_input_is_one_line_and_no_file(tmp_path, content, output, message):
     if content is not None:
         (tmp_path / "in.txt").write_bytes(content)
-    result = build_vocab(f"--input={tmp_path}/in.txt", f"--output={tmp_path}/vocab.txt")
+    result = build_vocab(f"--input={tmp_path}/in.txt", f"--output={tmp_path}/{output}")
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert (result.returncode, len(errors)) == (2, 1) and message in errors[0]
     assert "Traceback" not in result.stderr

@@ -72,9 +72,12 @@ def test_a_vocabulary_alone_with_its_unused_places(corpus, tmp_path):
     tokens = [*TINY_VOCAB[:5], "[unused0]", *TINY_VOCAB[5:], "[unused1]"]
     Vocab(tokens).write(tmp_path / "vocab.txt")
     output = tmp_path / "new" / "vocab.txt"
+    lines = corpus.read_text(encoding="utf-8").splitlines()
+    rows = "".join(json.dumps({"body": line}) + "\n" for line in lines if line)
+    (tmp_path / "rows.jsonl").write_text(rows, encoding="utf-8")
     done = run(
-        f"--input={corpus}", f"--vocab={tmp_path}/vocab.txt", "--mode=unused", "--lowercase",
-        f"--output={output}",
+        f"--input={tmp_path}/rows.jsonl", "--text_field=body", f"--vocab={tmp_path}/vocab.txt",
+        "--mode=unused", "--lowercase", f"--output={output}",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert Vocab.read(output).tokens == (*TINY_VOCAB[:5], "players", *TINY_VOCAB[5:], "and")
@@ -87,6 +90,7 @@ def test_a_vocabulary_alone_with_its_unused_places(corpus, tmp_path):
     [
         ("--output={tmp}/out", "nothing to extend; give --init"),
         ("--vocab={vocab} --output={tmp}", "is a folder"),
+        ("--vocab={vocab} --output={vocab}/out", "cannot be written to (Not a directory)"),
         ("--vocab={vocab} --mode=unused --output={tmp}/out", "no [unusedN]"),
         ("--init={tmp} --output={tmp}", "already holds something"),
     ],
