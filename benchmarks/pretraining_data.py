@@ -35,7 +35,7 @@ def write_corpora():
 
 def records(split):
     """The records as a user of kbert reads them: rows of like length in a batch."""
-    from kbert.pretraining import Records
+    from kbert.pretraining_records import Records
     from kbert.text import Vocab
 
     return Records(records_folder(split), Vocab.read(vocab_path()), FLAGS.batch_size, mask_rate=MASK_RATE)

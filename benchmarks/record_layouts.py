@@ -31,7 +31,7 @@ def share_of_text(batches, num_records):
 
 def main():
     """Prints a line for each layout."""
-    from kbert.pretraining import Records
+    from kbert.pretraining_records import Records
     from kbert.text import Vocab
 
     vocab = Vocab.read(FLAGS.vocab)

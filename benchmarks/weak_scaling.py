@@ -48,7 +48,7 @@ def run(core, size):
     tf.config.threading.set_inter_op_parallelism_threads(1)
     from kbert import BertConfig, training
     from kbert.models import BertMaskedLM, MaskedLMObjective
-    from kbert.pretraining import Records
+    from kbert.pretraining_records import Records
     from kbert.text import Vocab
 
     strategy = training.strategy_for("multi_worker" if "TF_CONFIG" in os.environ else "default")

@@ -1,7 +1,6 @@
-"""What a pretraining run is made of: its batches, its phases, and its held-out measure."""
+"""A pretraining run: its phases, and its held-out measure."""
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,128 +9,16 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from kbert import data, features, training
-from kbert.config import BertConfig
 from kbert.errors import InputError
 from kbert.models import BertPretrainer, PretrainingObjective
-from kbert.text import Vocab
-from kbert.text.masking import TokenMasker, max_predictions
+from kbert.pretraining_records import Records
 
-#: Of the masks of held-out records: the same in all runs, so that their figures can be compared.
-_HELD_OUT_SEED = 20181011
-_HELD_OUT_MOST = 4096
-#: Records of a packed row; more fill rows of many short ones better.
-_MOST_PARTS = 16
-
-
-class Records:
-    """A folder of pretraining records, and the batches that are made of it.
-
-    Args:
-        folder: Made by `tf_scripts/build_pretraining_data.py`.
-        vocab: Of the records.
-        batch_size: Rows of a global batch.
-        layout: `"pools"`: a row is a record, and rows of like length stand together. `"padded"`: a row is a
-            record, in random order. `"packed"`: a row holds as many records as fit, each to itself.
-        row_length: Pieces of a packed row; None for those of the longest record.
-        mask_rate: Share of tokens to predict. Whole words are hidden where the records say where they begin.
-        max_span: Most words that are hidden together.
-
-    Attributes:
-        description: What the folder says of itself.
-
-    Raises:
-        InputError: The folder holds no records, or damaged ones.
-    """
-
-    def __init__(
-        self,
-        folder: str | os.PathLike,
-        vocab: Vocab,
-        batch_size: int,
-        *,
-        layout: str = "pools",
-        row_length: int | None = None,
-        mask_rate: float = 0.15,
-        max_span: int = 1,
-    ):
-        self.folder = folder
-        self.description = data.RecordsDescription.read(folder)
-        self.batch_size = batch_size
-        self.layout = layout
-        self.row_length = row_length or self.description.max_length
-        self._masker = None
-        if self.description.masks is None:
-            self._masker = TokenMasker(
-                vocab_size=len(vocab),
-                mask_id=vocab.mask_id,
-                special_ids=(vocab.pad_id, vocab.cls_id, vocab.sep_id),
-                slots=max_predictions(self.description.max_length, mask_rate),
-                rate=mask_rate,
-                max_span=max_span,
-            )
-
-    def check(self, vocab_path: str | os.PathLike, config: BertConfig) -> None:
-        """Refuses records of another vocabulary, or longer than the model's positions.
-
-        Raises:
-            InputError: With the remedy.
-        """
-        longest = self.description.max_length
-        if self.description.vocab_sha256 != hashlib.sha256(Path(vocab_path).read_bytes()).hexdigest():
-            raise InputError(
-                f"{self.folder}: the records were made with another vocabulary than {vocab_path}; build them "
-                f"again, or name theirs"
-            )
-        if longest > config.longest_sequence:
-            raise InputError(
-                f"{self.folder}: records of up to {longest} pieces, but the model has "
-                f"{config.longest_sequence} positions; build them with --max_length={config.longest_sequence}"
-            )
-
-    def training_batches(self, seed: int) -> Callable[[int], tf.data.Dataset]:
-        """An endless stream, as `kbert.training.fit` takes it: from any batch on.
-
-        Args:
-            seed: Of order and masks.
-
-        Returns:
-            Function from the number of batches to leave out to a `tf.data.Dataset` of (inputs, targets).
-        """
-
-        def batches(first: int) -> tf.data.Dataset:
-            if self.layout == "padded":
-                return data.pretraining_batches(
-                    self.folder, self._masker, self.batch_size, seed, first_batch=first
-                )
-            # A row depends on the records of its pool, so the stream is read from its start.
-            records = data.masked_records(self.folder, self._masker, seed)
-            rows = self._packed(records) if self.layout == "packed" else self._pooled(records)
-            return data.masked_batches(rows, self.batch_size).skip(first)
-
-        return batches
-
-    def held_out_batches(self) -> tf.data.Dataset:
-        """Each record once (4,096 at most, from all over the files), always under the same masks."""
-        total = self.description.num_records
-        count = min(_HELD_OUT_MOST, total)
-        # By number: TensorFlow's own orders also depend on the seed of the run.
-        is_chosen = np.zeros(total, bool)
-        is_chosen[np.arange(count) * total // count] = True
-        chosen = data.masked_records(self.folder, self._masker, _HELD_OUT_SEED, shuffle_buffer=1).filter(
-            lambda record: tf.gather(is_chosen, record[features.RECORD_NUMBER])
-        )
-        return data.masked_batches(self._pooled(chosen.take(count).cache()), self.batch_size)
-
-    def _pooled(self, records):
-        return data.pools_by_length(records, self.batch_size)
-
-    def _packed(self, records):
-        each = records.element_spec[features.MASK_WEIGHTS].shape[0]
-        # As many in proportion, and room for what half of the records round up.
-        slots = max(each, each * self.row_length // self.description.max_length + _MOST_PARTS // 2)
-        return data.pack_rows(records, max_length=self.row_length, slots=slots, max_parts=_MOST_PARTS)
+#: By which the best weights are chosen, and how often it is measured unless one says otherwise.
+_MEASURE = "val_mlm_loss"
+_ROUNDS = 10
 
 
 def pretrain(
@@ -160,7 +47,8 @@ def pretrain(
         model_dir: Gets `metrics.jsonl`, `curves.png` and TensorBoard's logs.
         seed: Of order and masks.
         held_out: Records to measure on; None: the run is not measured.
-        eval_every: Steps between two measurements, by which the steps can be divided; None: ten in all.
+        eval_every: Steps between two measurements, by which the steps can be divided; None: ten in all, or
+            the number next to it by which they can.
         patience: Measurements without a better one after which the run ends.
         accumulate: Batches of a step.
         parts: Of `kbert.training.share_cores`.
@@ -174,12 +62,19 @@ def pretrain(
             checkpoint; `eval_every` does not divide the steps; `patience` has nothing to look at; a record
             is damaged.
     """
+    for records, count in phases:
+        logging.info("%s: %d records, %d steps", records.folder, records.description.num_records, count)
     used = [*(found for found, _ in phases), *([held_out] if held_out else [])]
     _check_same_task(used)
     steps = sum(count for _, count in phases)
     round_steps = _round_steps(steps, eval_every, held_out is not None)
     if patience is not None and (held_out is None or optimizer.average_decay is not None):
         raise InputError("patience needs held-out records, and weights that are not averaged")
+    if patience is not None and steps // round_steps <= patience:
+        raise InputError(
+            f"patience={patience}, but {steps} steps are measured {steps // round_steps} times in all: it "
+            f"would never end the run; choose a smaller eval_every"
+        )
     pairs = phases[0][0].description.next_sentence != "none"
     # Without pairs nothing is asked of the first token's output, and these weights get no gradient.
     of_pairs: tuple[Any, Any] = (model.bert.pooler, model.nsp)
@@ -195,7 +90,7 @@ def pretrain(
     ]
     best = None
     if held_out is not None and optimizer.average_decay is None:
-        best = training.BestWeights(Path(model_dir) / "best.npz", "val_mlm_loss", patience=patience)
+        best = training.BestWeights(Path(model_dir) / "best.npz", _MEASURE, patience=patience)
         callbacks.append(best)
     if checkpoints is not None:
         # Folders may have moved when a run goes on, but what they hold must be the same.
@@ -239,13 +134,52 @@ def _check_same_task(used: Sequence[Records]) -> None:
 
 def _round_steps(steps: int, eval_every: int | None, measured: bool) -> int:
     if eval_every is None:
-        return steps // 10 if measured and steps % 10 == 0 else steps
+        if not measured:
+            return steps
+        rounds = min((n for n in range(1, 21) if steps % n == 0), key=lambda n: abs(n - _ROUNDS))
+        if rounds < _ROUNDS // 2:
+            logging.warning(
+                "%d steps are measured %d time(s): they cannot be divided by about %d; choose other steps, "
+                "or how many of them are between two measurements", steps, rounds, _ROUNDS,
+            )  # fmt: skip
+        return steps // rounds
     if steps % eval_every:
         raise InputError(
             f"{steps} steps cannot be measured every {eval_every}; choose a divisor, or "
             f"{-(-steps // eval_every) * eval_every} steps"
         )
     return eval_every
+
+
+def steps_of_phases(steps: int, second: int | None) -> tuple[int, int]:
+    """How many steps of a run are its first phase's, and how many its second's.
+
+    Args:
+        steps: Of both.
+        second: Of the second; None: a tenth of all.
+
+    Raises:
+        InputError: Nothing is left for one of them.
+    """
+    second = max(1, steps // 10) if second is None else second
+    if second >= steps:
+        raise InputError(
+            f"--phase2_steps={second} are all of --steps={steps}, which counts both phases; leave some to "
+            f"the first"
+        )
+    return steps - second, second
+
+
+def figures_of_kept(history: Sequence[dict[str, float]], averaged: bool) -> dict[str, float]:
+    """The logs of the round of which `pretrain` leaves the weights in the model.
+
+    Args:
+        history: That it returned.
+        averaged: Whether the optimizer keeps averages, which are those of the last round.
+    """
+    if averaged or _MEASURE not in history[-1]:
+        return history[-1]
+    return min(history, key=lambda logs: logs[_MEASURE])
 
 
 def _measure(model, optimizer, objective, held_out: Records) -> Callable[[], dict[str, float]]:

@@ -1,17 +1,20 @@
 """Pretraining joined together: batches of every layout, resumed and measured, and models to go on from."""
 
+import logging
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from kbert import checkpoints, training
+from kbert import checkpoints, data, training
 from kbert.config import BertConfig
 from kbert.data import token_counts, write_records
 from kbert.data.record_settings import RecordSettings
 from kbert.errors import InputError
 from kbert.models import Bert, BertPretrainer
-from kbert.pretraining import Records, pretrain
+from kbert.pretraining import _round_steps, figures_of_kept, pretrain, steps_of_phases
+from kbert.pretraining_records import Records
 from kbert.pretraining_start import start_at_frequencies, starting_model
 from kbert.text import Vocab
 
@@ -50,7 +53,7 @@ def test_the_held_out_records_are_the_same_in_all_runs(folder, tiny_vocab, monke
         return {n: ids.tolist() for numbers, masks in found for n, ids in zip(numbers, masks, strict=True)}
 
     total = len(measured(1))
-    monkeypatch.setattr("kbert.pretraining._HELD_OUT_MOST", total // 2)
+    monkeypatch.setattr("kbert.pretraining_records._HELD_OUT_MOST", total // 2)
     one, other = measured(1), measured(2)
     assert len(one) == total // 2 and one == other
     assert max(one) >= total - 2 and min(one) == 0  # Not those of the first file alone.
@@ -74,6 +77,64 @@ def test_a_stream_can_be_entered_anywhere_and_holds_every_record_once(folder, ti
     else:
         assert targets["next_sentence_label"].shape == (4,)
     assert 0.1 < targets["mask_weights"].sum() / real < 0.3
+
+
+def test_records_of_earlier_pools_are_not_read_again(folder, tiny_vocab, monkeypatch):
+    """Else a run that goes on late would mask millions of them first."""
+    monkeypatch.setattr("kbert.data.pipelines.POOL_BATCHES", 3)
+    monkeypatch.setattr("kbert.data.POOL_BATCHES", 3)
+    real, firsts = data.masked_records, []
+
+    def spied(*options, first=0):
+        firsts.append(first)
+        return real(*options, first=first)
+
+    monkeypatch.setattr("kbert.data.masked_records", spied)
+    batches = Records(folder, Vocab.read(tiny_vocab), 4).training_batches(seed=3)
+    whole, rest = listed(batches(0), 12), listed(batches(8), 4)
+    for one, other in zip(whole[8:], rest, strict=True):
+        tf.nest.map_structure(np.testing.assert_array_equal, one, other)
+    assert firsts == [0, 2 * 3 * 4]
+
+
+def test_a_layout_that_cannot_be_made_is_refused_at_once(folder, corpus, tiny_vocab, tmp_path, caplog):
+    vocab = Vocab.read(tiny_vocab)
+    with pytest.raises(InputError, match="up to 24 pieces do not fit into rows of --row_length=10"):
+        Records(folder, vocab, 4, layout="packed", row_length=10)
+    with pytest.raises(InputError, match="--row_length=30 is of packed rows; set --layout=packed"):
+        Records(folder, vocab, 4, row_length=30)
+    settings = RecordSettings(vocab=str(tiny_vocab), max_length=24, shards=1, static_masking="google")
+    write_records([corpus], tmp_path / "masked", settings)
+    with pytest.raises(InputError, match="masked: records that hold their masks cannot be packed"):
+        Records(tmp_path / "masked", vocab, 4, layout="packed")
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        Records(tmp_path / "masked", vocab, 4, mask_rate=0.4)
+    assert "masked: holds its masks" in caplog.text
+
+
+def test_a_run_is_measured_about_ten_times(caplog):
+    rounds = {steps: steps // _round_steps(steps, None, True) for steps in (10, 1000, 8, 27, 121, 22)}
+    assert rounds == {10: 10, 1000: 10, 8: 8, 27: 9, 121: 11, 22: 11}
+    assert not caplog.records
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        assert _round_steps(31247, None, True) == 31247
+    assert "31247 steps are measured 1 time(s)" in caplog.text
+    assert _round_steps(1000, None, False) == 1000
+
+
+def test_both_phases_have_steps():
+    assert steps_of_phases(1000, None) == (900, 100) and steps_of_phases(5, None) == (4, 1)
+    assert steps_of_phases(1000, 999) == (1, 999)
+    for steps, second in ((1000, 1000), (1000, 2000), (1, None)):
+        with pytest.raises(InputError, match=f"of --steps={steps}, which counts both phases"):
+            steps_of_phases(steps, second)
+
+
+def test_the_figures_of_a_run_are_those_of_the_weights_it_keeps():
+    history = [{"loss": 3.0, "val_mlm_loss": value} for value in (2.0, 1.5, 1.5, 1.8)]
+    assert figures_of_kept(history, averaged=False) is history[1]
+    assert figures_of_kept(history, averaged=True) is history[3]
+    assert figures_of_kept([{"loss": 3.0}], averaged=False) == {"loss": 3.0}
 
 
 @pytest.mark.slow
@@ -212,6 +273,9 @@ def test_what_cannot_be_is_refused(folder, tiny_vocab, config, tmp_path):
         pretrain(
             model_of(config), training.AdamW(1e-3), [(records, 10)], patience=1, model_dir=tmp_path, seed=1
         )
+    with pytest.raises(InputError, match="patience=2, but 4 steps are measured 2 times in all"):
+        pretrain(model_of(config), training.AdamW(1e-3), [(records, 4)], held_out=records, eval_every=2,
+                 patience=2, model_dir=tmp_path, seed=1)  # fmt: skip
     other = tmp_path / "other.txt"
     other.write_text(tiny_vocab.read_text(encoding="utf-8") + "new\n", encoding="utf-8")
     with pytest.raises(InputError, match="another vocabulary"):

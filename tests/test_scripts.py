@@ -224,6 +224,22 @@ WRONG = {
         "--data_dir={work}/records --vocab={work}/vocab.txt --size=huge --steps=1 --model_dir={tmp}/out",
         "'huge' is unknown.*tiny",
     ),
+    "records that go nowhere": (
+        "pretrain.py",
+        "--data_dir={work}/records --vocab={work}/vocab.txt --size=tiny --model_dir={work}/vocab.txt/out",
+        "vocab.txt/out: cannot be written to .Not a directory",
+    ),
+    "a pretraining seed out of range": (
+        "pretrain.py",
+        "--data_dir={work}/records --vocab={work}/vocab.txt --size=tiny --seed=-1 --model_dir={tmp}/out",
+        "seed=-1",
+    ),
+    "a second phase without records": (
+        "pretrain.py",
+        "--data_dir={work}/records --vocab={work}/vocab.txt --size=tiny --phase2_steps=1 "
+        "--model_dir={tmp}/out",
+        "no meaning without --phase2_data_dir",
+    ),
     "no classifier": (
         "evaluate.py", "--model_dir={work}/pretrained --data={work}/train.tsv --output_dir={tmp}/out",
         "no fine-tuned model",

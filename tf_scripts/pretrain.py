@@ -9,10 +9,13 @@ Example:
 """
 
 import time
+from pathlib import Path
 
 from absl import flags, logging
 
 from kbert import entry
+from kbert.errors import InputError
+from kbert.whole_files import check_writable
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data_dir", None, "Folder made by build_pretraining_data.py.", required=True)
@@ -41,11 +44,13 @@ flags.DEFINE_enum("schedule", "linear", ["linear", "google", "cosine", "stable"]
 flags.DEFINE_float("weight_decay", 0.01, "Decoupled weight decay.", lower_bound=0)
 flags.DEFINE_float("average_decay", None, "Keep averages of the weights, such as 0.999, and save them.", 0, 1)
 flags.DEFINE_string("model_dir", None, "Folder to write the model to.", required=True)
-flags.DEFINE_integer("eval_every", None, "Steps between measurements; default: 10 in all.", lower_bound=1)
+flags.DEFINE_integer(
+    "eval_every", None, "Steps between measurements; default: about 10 in all.", lower_bound=1
+)
 flags.DEFINE_integer("patience", None, "Measurements without a better one that end the run.", lower_bound=1)
 flags.DEFINE_integer("checkpoint_every", 1000, "Steps between checkpoints.", lower_bound=1)
 flags.DEFINE_enum("strategy", "default", ["default", "mirrored", "multi_worker", "tpu"], "Which devices.")
-flags.DEFINE_integer("seed", 12345, "Of new weights, order, masks and dropout.")
+flags.DEFINE_integer("seed", 12345, "Of new weights, order, masks and dropout.", 0, 2**32 - 1)
 flags.DEFINE_enum(
     "precision", "auto", ["auto", "float32", "bfloat16", "float16"], "auto: bfloat16 where it is fast."
 )
@@ -55,31 +60,27 @@ _MAY_CHANGE = set("model_dir data_dir dev_dir phase2_data_dir vocab init checkpo
 
 
 def _records(folder, vocab, config, batch_size=None):
-    from kbert.pretraining import Records
+    from kbert.pretraining_records import Records
 
     records = Records(
-        folder,
-        vocab,
-        batch_size or FLAGS.batch_size,
-        layout=FLAGS.layout,
-        row_length=FLAGS.row_length,
-        mask_rate=FLAGS.mask_rate,
-        max_span=FLAGS.max_span,
-    )
+        folder, vocab, batch_size or FLAGS.batch_size, layout=FLAGS.layout, row_length=FLAGS.row_length,
+        mask_rate=FLAGS.mask_rate, max_span=FLAGS.max_span,
+    )  # fmt: skip
     records.check(FLAGS.vocab, config)
     return records
 
 
 def _phases(vocab, config):
     """[(records, steps)] in their order."""
-    phases = [(_records(FLAGS.data_dir, vocab, config), FLAGS.steps)]
+    from kbert.pretraining import steps_of_phases
+
+    first = _records(FLAGS.data_dir, vocab, config)
     if FLAGS.phase2_data_dir:
-        last = min(FLAGS.phase2_steps or FLAGS.steps // 10, FLAGS.steps)
         second = _records(FLAGS.phase2_data_dir, vocab, config, FLAGS.phase2_batch_size)
-        phases = [(phases[0][0], FLAGS.steps - last), (second, last)]
-    for records, steps in phases:
-        logging.info("%s: %d records, %d steps", records.folder, records.description.num_records, steps)
-    return phases
+        return list(zip((first, second), steps_of_phases(FLAGS.steps, FLAGS.phase2_steps), strict=True))
+    if FLAGS.phase2_steps or FLAGS.phase2_batch_size:
+        raise InputError("--phase2_steps and --phase2_batch_size have no meaning without --phase2_data_dir")
+    return [(first, FLAGS.steps)]
 
 
 def _optimizer(steps):
@@ -95,6 +96,7 @@ def _optimizer(steps):
 
 def main():
     started = time.monotonic()
+    check_writable(Path(FLAGS.model_dir))
     import keras
 
     from kbert import checkpoints, manifest, pretraining, training
@@ -138,7 +140,7 @@ def main():
                 FLAGS.model_dir,
                 command="pretrain",
                 flags=flag_values,
-                metrics=history[-1],
+                metrics=pretraining.figures_of_kept(history, FLAGS.average_decay is not None),
                 seconds=time.monotonic() - started,
             )
     logging.info("saved %s after %.0f s", FLAGS.model_dir, time.monotonic() - started)
