@@ -268,6 +268,12 @@ def test_a_certificate_is_looked_at_before_any_model(certificate, monkeypatch, t
         ({"max_waiting": -1}, "max_waiting is -1; give 0 or more"),
         ({"timeout_seconds": 0.0}, "timeout_seconds is 0.0; give more than 0"),
         ({"timeout_seconds": float("nan")}, "timeout_seconds is nan"),
+        ({"timeout_seconds": float("inf")}, "timeout_seconds is inf; give at most 1000000$"),
+        ({"grace_seconds": 1e10}, "grace_seconds is 10000000000.0; give at most 1000000$"),
+        ({"poll_seconds": float("inf")}, r"poll_seconds is inf; give at most 1000000 \(0 = never\)"),
+        ({"max_request_mb": float("inf")}, "max_request_mb is inf; give less than 2048"),
+        ({"max_request_mb": 2048.0}, "max_request_mb is 2048.0; give less than 2048"),
+        ({"max_text_mb": float("inf")}, "max_text_mb is inf; give less than 2048"),
         ({"ssl_cert": "a"}, "go together"),
         ({"ssl_client_ca": "a"}, "needs ssl_cert"),
     ],
@@ -275,3 +281,10 @@ def test_a_certificate_is_looked_at_before_any_model(certificate, monkeypatch, t
 def test_options_out_of_range(settings, message):
     with pytest.raises(InputError, match=message):
         ServerOptions(**settings)
+
+
+def test_the_largest_options_are_taken(tiny_export):
+    largest = {name: 1_000_000.0 for name in ("timeout_seconds", "grace_seconds", "poll_seconds")}
+    with serve(tiny_export, max_request_mb=2047.99, max_text_mb=2047.99, **largest) as server:
+        assert ask(server, "a")[0] == 200
+        assert ask_grpc(server, "a", None) == "OK"
