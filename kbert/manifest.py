@@ -36,11 +36,19 @@ def write_manifest(
         "versions": {
             "kbert": __version__,
             "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in _PACKAGES},
+            **{name: _version(name) for name in _PACKAGES},
         },
         "git_commit": _git_commit(),
     }
     write_whole(Path(folder) / "manifest.json", json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+
+
+def _version(package: str) -> str | None:
+    """The version that is installed; None where none is, as training does without tensorflow-text."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _git_commit() -> str | None:

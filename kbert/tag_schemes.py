@@ -61,6 +61,20 @@ def entities_of(tags: Sequence[str]) -> list[Entity]:
     return entities
 
 
+def entity_score(scores: Iterable[float]) -> float:
+    """The score of an entity: the mean over those of its words of which the model said something.
+
+    Args:
+        scores: Of its words, 0 where a word has no piece, or none that was looked at.
+
+    Example:
+        >>> entity_score([0.9, 0.0, 0.6])
+        0.75
+    """
+    said = [score for score in scores if score > 0]
+    return sum(said) / len(said) if said else 0.0
+
+
 def tags_of(entities: Iterable[Entity], length: int, scheme: str = "BIO") -> list[str]:
     """The tags of a sentence of `length` words with these entities.
 

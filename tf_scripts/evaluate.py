@@ -42,14 +42,13 @@ def _columns(task):
     from kbert.tasks import Columns
 
     given = {name: FLAGS[name].value for name in ("separator", "no_label")}
-    kept = {name: task.spec[name] for name in given if name in task.spec}
     return Columns(
         text=FLAGS.text_column,
         pair="" if task.spec.get("pair") is False and not FLAGS.pair_column else FLAGS.pair_column,
         label=FLAGS.label_column,
         names=FLAGS.columns and tuple(FLAGS.columns),
         split=FLAGS.split,
-        **kept | {name: value for name, value in given.items() if value is not None},
+        **task.kept_columns | {name: value for name, value in given.items() if value is not None},
     )
 
 

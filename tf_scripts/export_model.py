@@ -65,6 +65,7 @@ def fine_tuned_module():
             pair="" if task.spec.get("pair") is False else FLAGS.pair_column,
             label=FLAGS.label_column,
             names=FLAGS.columns and tuple(FLAGS.columns),
+            **task.kept_columns,
         )
         model, _ = quantized(task, model, task.read(FLAGS.calibration_data, columns))
         return text_module(task, model, FLAGS.max_length)

@@ -10,10 +10,14 @@ last line on stdout is a JSON object; a failure is the last line on stderr, and 
 import base64
 import json
 import os
+import re
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import Message
+from tensorflow.core.protobuf import saved_model_pb2
 
 # All ops of TensorFlow itself, listed before tensorflow-text adds its own.
 CORE_OPS = frozenset(dir(tf.raw_ops))
@@ -295,10 +299,38 @@ def check_weights(export: Export) -> None:
 def check_paths(export: Export, paths: list[str]) -> None:
     """The graph tells nothing about the machine it was made on."""
     with open(os.path.join(export.folder, "saved_model.pb"), "rb") as file:
-        content = file.read()
+        values = set(_values(saved_model_pb2.SavedModel.FromString(file.read())))
     for path in paths:
-        if path.strip(os.sep) and os.path.join(path, "").encode() in content:
+        if path.strip(os.sep) and any(holds_path(value, path) for value in values):
             raise Failure(f"saved_model.pb contains the local path {path}")
+
+
+def holds_path(value: bytes, folder: str) -> bool:
+    """Whether a string of the graph names the folder or what is in it.
+
+    Before a path stands nothing, or what ends no part of a name: `/bert/` in `model/bert/layer_0` is none. An
+    underscore could end one, but TensorFlow also makes the names of tables of it and a path.
+    """
+    start = re.escape(os.fsencode(os.path.join(folder, "")))
+    return re.search(rb"(?<![A-Za-z0-9.>-])" + start, value) is not None
+
+
+def _values(message) -> Iterator[bytes]:
+    """All strings in a message: constants, attributes, names, assets, collections.
+
+    One by one, not the file as a whole, in which a string's length, a byte like any letter, stands before it.
+    """
+    for field, value in message.ListFields():
+        is_map = field.message_type is not None and field.message_type.GetOptions().map_entry
+        if is_map:
+            value = [*value, *value.values()]
+        for item in value if is_map or field.is_repeated else [value]:
+            if isinstance(item, str):
+                yield item.encode()
+            elif isinstance(item, bytes):
+                yield item
+            elif isinstance(item, Message):
+                yield from _values(item)
 
 
 def main(folder: str, paths: list[str]) -> int:

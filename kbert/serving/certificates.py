@@ -47,6 +47,8 @@ def read_certificate(options: ServerOptions) -> Certificate | None:
         ) from error
     authorities = None
     if options.ssl_client_ca:
+        # Before OpenSSL reads it, whose error of a missing file does not name it.
+        authorities = Path(options.ssl_client_ca).read_bytes()
         try:
             context.load_verify_locations(options.ssl_client_ca)
         except ssl.SSLError as error:
@@ -54,5 +56,4 @@ def read_certificate(options: ServerOptions) -> Certificate | None:
                 f"{options.ssl_client_ca}: no PEM certificates: {error.reason or error}"
             ) from error
         context.verify_mode = ssl.CERT_REQUIRED
-        authorities = Path(options.ssl_client_ca).read_bytes()
     return Certificate(chain, key, authorities, context)

@@ -25,7 +25,10 @@ from kbert.serving.json_values import (
     wrong_value,
 )
 from kbert.serving.status import ServingError, invalid
-from kbert.serving.tensors import NUMPY_TYPES
+from kbert.serving.tensors import NUMPY_TYPES, show_shape
+
+# NumPy's; TensorFlow has 254, but no model takes so many.
+_MOST_DIMENSIONS = 64
 
 # RapidJSON gives TF Serving 32 bits for all the small types.
 _INTEGER_RANGES = {
@@ -112,7 +115,7 @@ def _rows(instances: list, types: Mapping[str, str]) -> dict[str, np.ndarray]:
         if named and {as_text(key) for key in members} != set(types):
             problem = f"JSON object: {show(instance)} keys must be equal to: {','.join(sorted(types))}"
             raise invalid(f"Failed to process element: {index} of 'instances' list. {problem}")
-    return {name: _array(values[name], types[name], [len(instances), *shapes[name]]) for name in types}
+    return {name: _array(name, values[name], types[name], [len(instances), *shapes[name]]) for name in types}
 
 
 def _add_instance(value: Any, name: str, types: Mapping[str, str], shapes: dict, values: dict) -> None:
@@ -145,7 +148,7 @@ def _columns(value: Any, types: Mapping[str, str]) -> dict[str, np.ndarray]:
         shape = _shape(item)
         leaves: list = []
         _fill(item, 0, shape, kind, leaves)
-        arrays[name] = _array(leaves, kind, shape)
+        arrays[name] = _array(name, leaves, kind, shape)
     return arrays
 
 
@@ -201,7 +204,10 @@ def _is_named(value: Any) -> bool:
     return isinstance(value, dict) and not is_base64(value)
 
 
-def _array(leaves: list, kind: str, shape: list[int]) -> np.ndarray:
+def _array(name: str, leaves: list, kind: str, shape: list[int]) -> np.ndarray:
+    if len(shape) > _MOST_DIMENSIONS:
+        shown = f"{show_shape(tuple(shape))} is not compatible with expected shape"
+        raise invalid(f"Shape of tensor {name} {shown} of at most {_MOST_DIMENSIONS} dimensions.")
     if kind not in NUMPY_TYPES:
         raise ServingError("UNIMPLEMENTED", f"Conversion of JSON Value: [] to type: {kind}")
     if kind == "string":

@@ -4,6 +4,12 @@ from dataclasses import dataclass
 
 from kbert.errors import InputError
 
+#: Twelve days. Systems count what they wait for in milliseconds, some of them in 32 bits.
+LONGEST_SECONDS = 1_000_000
+
+#: gRPC has 31 bits for the size of a message.
+_MOST_BYTES = 2**31 - 1
+
 
 @dataclass(frozen=True)
 class ServerOptions:
@@ -59,10 +65,20 @@ class ServerOptions:
         for name in ("timeout_seconds", "max_request_mb", "max_rows", "max_text_mb", "max_connections"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} is {getattr(self, name)}; give more than 0")
+        self._check_upper_ends()
         if bool(self.ssl_cert) != bool(self.ssl_key):
             raise InputError("ssl_cert and ssl_key go together; give both or none")
         if self.ssl_client_ca and not self.ssl_cert:
             raise InputError("ssl_client_ca needs ssl_cert and ssl_key")
+
+    def _check_upper_ends(self) -> None:
+        for name in ("timeout_seconds", "grace_seconds", "poll_seconds"):
+            if getattr(self, name) > LONGEST_SECONDS:
+                never = " (0 = never)" if name == "poll_seconds" else ""
+                raise InputError(f"{name} is {getattr(self, name)}; give at most {LONGEST_SECONDS}{never}")
+        for name in ("max_request_mb", "max_text_mb"):
+            if getattr(self, name) * 2**20 > _MOST_BYTES:
+                raise InputError(f"{name} is {getattr(self, name)}; give less than 2048")
 
     @property
     def max_request_bytes(self) -> int:

@@ -52,6 +52,19 @@ class RestHandler(BaseHTTPRequestHandler):
         finally:
             self.server.mark(self.connection, busy=False)
 
+    def handle_expect_100(self) -> bool:
+        """Answers a client that sends its body only when it is asked for it: asks, or refuses its size."""
+        try:
+            self._check_size(self._announced_size(), discard=False)
+        except _BadBody as bad:
+            self.close_connection = True
+            self._send(bad.answer)
+            self._discard()  # Some send their body all the same.
+            return False
+        asks = super().handle_expect_100()
+        self.wfile.flush()  # Else it stays in the buffer until the answer, which needs the body.
+        return asks
+
     def _handle(self) -> None:
         try:
             body = self._read_body()
@@ -92,14 +105,17 @@ class RestHandler(BaseHTTPRequestHandler):
         if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
             body = self._read_chunks()
         else:
-            length = self.headers.get("Content-Length", "0").strip()
-            if not (length.isascii() and length.isdigit()):
-                raise _BadBody(error_answer(invalid(f"Content-Length is not a number: {length}")))
-            # No body has a length of 20 digits, and Python refuses to read thousands of them.
-            size = int(length.lstrip("0")[:20] or "0")
+            size = self._announced_size()
             self._check_size(size)
             body = self._read(size)
         return self._gunzip(body) if self.headers.get("Content-Encoding", "").lower() == "gzip" else body
+
+    def _announced_size(self) -> int:
+        length = self.headers.get("Content-Length", "0").strip()
+        if not (length.isascii() and length.isdigit()):
+            raise _BadBody(error_answer(invalid(f"Content-Length is not a number: {length}")))
+        # No body has a length of 20 digits, and Python refuses to read thousands of them.
+        return int(length.lstrip("0")[:20] or "0")
 
     def _read(self, size: int) -> bytes:
         data = self.rfile.read(size)
@@ -135,10 +151,11 @@ class RestHandler(BaseHTTPRequestHandler):
         self._check_size(len(data))
         return data
 
-    def _check_size(self, size: int) -> None:
+    def _check_size(self, size: int, discard: bool = True) -> None:
         limit = self.server.max_request_bytes
         if size > limit:
-            self._discard()
+            if discard:
+                self._discard()
             problem = error_answer(
                 ServingError("INVALID_ARGUMENT", f"Request body is larger than {limit} bytes")
             )

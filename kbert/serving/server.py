@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from absl import logging
 
 from kbert.errors import InputError
+from kbert.serving.certificates import read_certificate
 from kbert.serving.options import ServerOptions
 from kbert.serving.versions import find_latest_version
 
@@ -49,6 +50,8 @@ class LocalServer:
         if isinstance(models, str | Path):
             # TensorFlow takes seconds to import; a wrong folder should not have to wait for it.
             find_latest_version(models)
+        # Both ports read the files again; one that is missing should not have to wait for the models.
+        read_certificate(self._options)
         try:
             from kbert.serving.grpc_server import GrpcServer
             from kbert.serving.metrics import Metrics

@@ -8,7 +8,7 @@ import numpy as np
 from kbert import features
 from kbert.data import EncodedRows, TaggedText
 from kbert.evaluation import decode_entities
-from kbert.tag_schemes import Entity, entities_of, tags_of
+from kbert.tag_schemes import Entity, entities_of, entity_score, tags_of
 from kbert.tasks.tagging_encoding import IS_BEST, WORD, WORD_STOP
 
 #: Of words for which no piece answers.
@@ -72,9 +72,9 @@ def answer_of(row: TaggedText, said: Sequence[WordTag], scheme: str | None) -> d
 
     Returns:
         `words`, `starts` and `ends` (in characters of the text), `tags` and `scores`, lists with a value for
-        each word; and with a scheme `entities`, dicts of `type`, `start`, `end`, `text` and `score`, the mean
-        over its words. The tags keep to the rules of the scheme. A word that was cut off, or of which
-        nothing is left, has score 0.
+        each word; and with a scheme `entities`, dicts of `type`, `start`, `end`, `text` and `score`, as
+        `entity_score` has it of its words. The tags keep to the rules of the scheme. A word that was cut off,
+        or of which nothing is left, has score 0.
     """
     tags, scores = [UNANSWERED] * len(row.words), [0.0] * len(row.words)
     for word in said:
@@ -92,7 +92,7 @@ def answer_of(row: TaggedText, said: Sequence[WordTag], scheme: str | None) -> d
     runs = entities_of([word.tag for word in said])
     spans = [Entity(run.type, said[run.begin].begin, said[run.end - 1].stop) for run in runs]
     answer["tags"] = tags_of(spans, len(row.words), scheme)
-    sure = [float(np.mean([word.score for word in said[run.begin : run.end]])) for run in runs]
+    sure = [entity_score(scores[span.begin : span.end]) for span in spans]
     entities = decode_entities(row.text, row.words, answer["tags"])
     return {
         "entities": [{**entity, "score": score} for entity, score in zip(entities, sure, strict=True)],

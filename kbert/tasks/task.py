@@ -109,6 +109,11 @@ class Task(abc.ABC):
         return cls({**spec, **options, **cls.learned(rows), **chosen}, tokenizer)
 
     @property
+    def kept_columns(self) -> dict[str, Any]:
+        """Fields of `Columns` by name, as the training file had them, for reading further files."""
+        return {name: self.spec[name] for name in self.kept_of_columns if name in self.spec}
+
+    @property
     def comparable_scores(self) -> tuple[str, ...]:
         """Those of `scores` by which runs may be compared, larger being better."""
         return (type(self).best_score,)

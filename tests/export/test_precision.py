@@ -37,10 +37,10 @@ SPECS = {
 
 @pytest.fixture
 def make(tokenizer):
-    """Function of a task's name, to the task and a model of weights as of a trained one."""
+    """Function of a task's name and more of its spec, to it and a model of weights as of a trained one."""
 
-    def make(name):
-        spec = {"name": name, "max_length": MAX_LENGTH, "lowercase": True, **SPECS[name]}
+    def make(name, **more):
+        spec = {"name": name, "max_length": MAX_LENGTH, "lowercase": True, **SPECS.get(name, {}), **more}
         task = task_class(name)(spec, tokenizer)
         config = BertConfig(
             vocab_size=len(tokenizer.vocab), hidden_dim=32, num_layers=2, num_heads=2,
@@ -139,6 +139,23 @@ def test_the_script_writes_8_bits(make, tokenizer, tmp_path):
     plain = run(*folders)
     weights = [description_of(tmp_path / f"served/{version}")["weights"]["bytes"] for version in (1, 2)]
     assert plain.returncode == 0 and weights[0] < 0.8 * weights[1]
+
+
+@pytest.mark.slow
+def test_the_script_reads_rows_as_those_of_training_were(make, tokenizer, tmp_path):
+    task, model = make("multi_label", labels=LABELS, pair=False, threshold=0.5, separator=";")
+    tokenizer.vocab.write(tmp_path / "vocab.txt")
+    save_folder(tmp_path / "model", model, task.spec, tmp_path / "vocab.txt")
+    lines = [f"{LABELS[number % 3]};{LABELS[(number + 1) % 3]}\t{text}" for number, text in enumerate(TEXTS)]
+    (tmp_path / "rows.tsv").write_text("\n".join(["labels\ttext", *lines]) + "\n", encoding="utf-8")
+    done = run(
+        f"--model_dir={tmp_path}/model",
+        f"--export_dir={tmp_path}/served",
+        "--precision=int8",
+        f"--calibration_data={tmp_path}/rows.tsv",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "in 8 bits (in float32), on 32 other rows: micro_f1 " in done.stderr
 
 
 @pytest.mark.slow

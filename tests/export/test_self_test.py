@@ -103,7 +103,8 @@ def write(make_module):
 
 
 def check_paths(export):
-    self_test.check_paths(export, [os.getcwd(), "/"])
+    # The last two are parts of the names of the graph's own nodes.
+    self_test.check_paths(export, [os.getcwd(), "/", "/output", "/bert"])
 
 
 CHECKS = types.SimpleNamespace(
@@ -147,6 +148,24 @@ def test_a_fault_is_found(make_module, write, tmp_path, kind, pair, check, messa
     export = write(make_module(pair, kind), tmp_path / "faulty")
     with pytest.raises((self_test.Failure, tf.errors.OpError), match=message):
         check(export)
+
+
+@pytest.mark.parametrize(
+    ("value", "is_path"),
+    [
+        (b"/bert/vocab.txt", True),
+        (b"file:///bert/vocab.txt", True),
+        (b"no such file: '/bert/vocab.txt'", True),
+        (b"hash_table_/bert/vocab.txt_-2_-1", True),
+        (b"bert_classifier/bert/layer_0/output/bias", False),
+        (b"loc:@bert_classifier/bert/layer_0", False),
+        (b"/models/bert/vocab.txt", False),
+        (b"/berta", False),
+    ],
+)
+def test_a_path_is_no_part_of_a_name(value, is_path):
+    assert self_test.holds_path(value, "/bert") is is_path
+    assert self_test.holds_path(value, "/bert/") is is_path
 
 
 @pytest.mark.parametrize("value", [0.50002, np.nan, np.inf])

@@ -2,6 +2,7 @@ import asyncio
 import dataclasses
 import functools
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -297,7 +298,23 @@ def test_addresses():
     for host in ("localhost", "127.0.0.9", "[::1]"):
         assert Address.parse(f"http://{host}").is_loopback
     assert not Address.parse("http://a.b").is_loopback
+    assert Address.parse("http://bücher.example/wörter%20a/ b").path == "/w%C3%B6rter%20a/%20b"
+    assert Address.parse("http://bücher.example").host == "xn--bcher-kva.example"
     assert ModelSpec("m", version=0).path == "/v1/models/m/versions/0"
+
+
+@pytest.mark.parametrize("url", ["http://127.0..1:1", f"http://{'a' * 64}.example", "grpc://.:1"])
+def test_what_is_no_name_of_a_server(url):
+    with pytest.raises(InputError, match=re.escape(f"{url}: not a server's address (")) as caught:
+        Client(url, "k")
+    assert "give one such as http://127.0.0.1:8501" in str(caught.value)
+
+
+@pytest.mark.serving
+def test_a_path_of_any_characters():
+    with ScriptedServer() as scripted:
+        Client(f"{scripted.url}/wörter", "k").predict(["a"])
+    assert {request.path for request in scripted.requests} == {"/w%C3%B6rter/v1/models/k:predict"}
 
 
 @pytest.mark.serving

@@ -11,7 +11,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from kbert.errors import InputError
 from kbert.serving import AsyncClient, Client, RefusedError, ServerError
-from kbert.serving.client import retries
+from kbert.serving.client import grpc_transport, retries
 
 
 class Scripted(prediction_service_pb2_grpc.PredictionServiceServicer):
@@ -115,6 +115,18 @@ def test_long_lists_are_split(ask, scripted):
     texts = [str(number) for number in range(11)]
     assert [answer["echo"] for answer in ask(scripted.url, texts, max_batch=4)] == texts
     assert sorted(scripted.rows) == [3, 4, 4]
+
+
+def test_a_request_larger_than_the_server_takes_is_sent_once(ask, scripted, monkeypatch):
+    tries = []
+    failure = grpc_transport._Messages.failure
+    monkeypatch.setattr(
+        grpc_transport._Messages, "failure", lambda *arguments: tries.append(1) or failure(*arguments)
+    )
+    message = r"RESOURCE_EXHAUSTED .*larger than max.*; send fewer or shorter texts at once$"
+    with pytest.raises(RefusedError, match=message) as caught:
+        ask(scripted.url, ["a" * 5_000_000])  # gRPC's own limit is 4 MiB.
+    assert (caught.value.code, len(tries), scripted.num_calls) == ("RESOURCE_EXHAUSTED", 1, 0)
 
 
 def test_answers_larger_than_grpcs_own_limit(ask, scripted):

@@ -1,6 +1,7 @@
 import asyncio
 import email.utils
 import socket
+import socketserver
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -95,6 +96,25 @@ def test_the_number_of_tries_is_bounded(make):
     message = r"the connection broke .*\(4 tries\)"
     with ScriptedServer(*[closing()] * 9) as server, pytest.raises(ServerError, match=message):
         make(server.url, "m").predict(["a"])
+
+
+class HangsUp(socketserver.BaseRequestHandler):
+    """Hears the first words of TLS, and ends the connection."""
+
+    def handle(self):
+        self.server.num_connections += 1
+        self.request.recv(65536)
+
+
+@pytest.mark.usefixtures("no_waits")
+def test_a_handshake_that_breaks_is_tried_again(make):
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), HangsUp) as server:
+        server.num_connections = 0
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        with pytest.raises(ServerError, match=r"the connection broke .*\(3 tries\)"):
+            make(f"https://127.0.0.1:{server.server_address[1]}", "m", max_tries=3).predict(["a"])
+        server.shutdown()
+    assert server.num_connections == 3
 
 
 @pytest.mark.usefixtures("no_waits")

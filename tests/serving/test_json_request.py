@@ -140,6 +140,18 @@ def test_refuses_in_tf_servings_words(body, message):
     assert error_of(body) == message
 
 
+@pytest.mark.parametrize("depth", [65, 99])
+@pytest.mark.parametrize("key", ["instances", "inputs"])
+def test_more_dimensions_than_arrays_have(key, depth):
+    def nested(depth):
+        return f'{{"{key}": {"[" * depth}"a"{"]" * depth}}}'.encode()
+
+    assert decode(nested(64)).inputs["text"].shape == (1,) * 64
+    shape = ",".join("1" * depth)
+    expected = "is not compatible with expected shape of at most 64 dimensions."
+    assert error_of(nested(depth)) == f"Shape of tensor text [{shape}] {expected}"
+
+
 def test_invalid_bytes_come_back_in_the_error_unchanged():
     message = error_of(b'{"signature_name": "ids", "inputs": ["\xff"]}')
     assert message.encode("utf-8", "surrogateescape").startswith(b'JSON Value: "\xff" Type: String')

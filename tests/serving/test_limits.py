@@ -2,9 +2,7 @@
 
 import http.client
 import json
-import shutil
 import socket
-import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -207,18 +205,6 @@ def test_stopping_waits_for_calls_over_grpc(busy_export):
         assert [call.result() for call in calls] == ["OK"] * 3
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    if not shutil.which("openssl"):
-        pytest.skip("openssl, which makes the test's certificate, is not installed")
-    folder = tmp_path_factory.mktemp("certificate")
-    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    files = ["-keyout", folder / "key.pem", "-out", folder / "cert.pem"]
-    request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-    subprocess.run([*request, *names, *files], check=True, capture_output=True)
-    return folder
-
-
 def test_tls_on_both_ports(tiny_export, certificate, monkeypatch):
     files = {"ssl_cert": str(certificate / "cert.pem"), "ssl_key": str(certificate / "key.pem")}
     with serve(tiny_export, **files) as server:
@@ -256,6 +242,25 @@ def test_certificates_that_are_none(tiny_export, tmp_path):
         serve(tiny_export, **files | {"ssl_key": str(tmp_path / "none.pem")})
 
 
+def test_authorities_that_are_none(tmp_path, tiny_export, certificate):
+    files = {"ssl_cert": str(certificate / "cert.pem"), "ssl_key": str(certificate / "key.pem")}
+    with pytest.raises(FileNotFoundError) as caught:
+        serve(tiny_export, **files, ssl_client_ca="none.pem")
+    assert caught.value.filename == "none.pem"
+    (tmp_path / "none.pem").write_text("no certificate")
+    with pytest.raises(InputError, match=r"none\.pem: no PEM certificates"):
+        serve(tiny_export, **files, ssl_client_ca=str(tmp_path / "none.pem"))
+
+
+def test_a_certificate_is_looked_at_before_any_model(certificate, monkeypatch, tiny_export):
+    monkeypatch.setattr(
+        "kbert.serving.model_store.ModelStore.__init__", lambda *_: pytest.fail("models are loaded")
+    )
+    files = {"ssl_cert": str(certificate / "cert.pem"), "ssl_key": "none.pem"}
+    with pytest.raises(FileNotFoundError):
+        serve(tiny_export, **files)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -263,6 +268,12 @@ def test_certificates_that_are_none(tiny_export, tmp_path):
         ({"max_waiting": -1}, "max_waiting is -1; give 0 or more"),
         ({"timeout_seconds": 0.0}, "timeout_seconds is 0.0; give more than 0"),
         ({"timeout_seconds": float("nan")}, "timeout_seconds is nan"),
+        ({"timeout_seconds": float("inf")}, "timeout_seconds is inf; give at most 1000000$"),
+        ({"grace_seconds": 1e10}, "grace_seconds is 10000000000.0; give at most 1000000$"),
+        ({"poll_seconds": float("inf")}, r"poll_seconds is inf; give at most 1000000 \(0 = never\)"),
+        ({"max_request_mb": float("inf")}, "max_request_mb is inf; give less than 2048"),
+        ({"max_request_mb": 2048.0}, "max_request_mb is 2048.0; give less than 2048"),
+        ({"max_text_mb": float("inf")}, "max_text_mb is inf; give less than 2048"),
         ({"ssl_cert": "a"}, "go together"),
         ({"ssl_client_ca": "a"}, "needs ssl_cert"),
     ],
@@ -270,3 +281,10 @@ def test_certificates_that_are_none(tiny_export, tmp_path):
 def test_options_out_of_range(settings, message):
     with pytest.raises(InputError, match=message):
         ServerOptions(**settings)
+
+
+def test_the_largest_options_are_taken(tiny_export):
+    largest = {name: 1_000_000.0 for name in ("timeout_seconds", "grace_seconds", "poll_seconds")}
+    with serve(tiny_export, max_request_mb=2047.99, max_text_mb=2047.99, **largest) as server:
+        assert ask(server, "a")[0] == 200
+        assert ask_grpc(server, "a", None) == "OK"

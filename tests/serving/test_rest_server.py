@@ -105,8 +105,46 @@ def test_bodies_over_the_limit_are_answered_and_not_stored(tiny_export):
             connection.close()
 
 
+def address_of(server):
+    host, port = server.rest_url.removeprefix("http://").split(":")
+    return host, int(port)
+
+
+def asking_first(length):
+    """The head of a request whose client waits for a word before it sends the body."""
+    lines = [
+        f"POST {PREDICT} HTTP/1.1",
+        "Host: k",
+        f"Content-Length: {length}",
+        "Expect: 100-continue",
+        "",
+        "",
+    ]
+    return "\r\n".join(lines).encode()
+
+
+def test_a_client_that_asks_before_it_sends_its_body(server):
+    with socket.create_connection(address_of(server), timeout=10) as raw:
+        for _ in range(2):
+            raw.sendall(asking_first(len(GOOD)))
+            assert raw.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            raw.sendall(GOOD)
+            assert raw.recv(1000).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(("length", "status"), [("10001", 413), ("x", 400)])
+def test_a_client_that_asks_first_need_not_send_in_vain(tiny_export, length, status):
+    with (
+        LocalServer(tiny_export, "k", rest_port=0, grpc_port=0, max_request_mb=10_000 / 2**20) as small,
+        socket.create_connection(address_of(small), timeout=10) as raw,
+    ):
+        raw.sendall(asking_first(length))
+        answer = b"".join(iter(lambda: raw.recv(1000), b""))  # to the end of the connection
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode()) and b"\r\nConnection: close\r\n" in answer
+
+
 def test_a_client_that_leaves_harms_nobody(server, connection):
-    address = (server.rest_url.rpartition("/")[2].split(":")[0], int(server.rest_url.rpartition(":")[2]))
+    address = address_of(server)
     for start in (b"", b"POST ", b"POST " + PREDICT.encode() + b" HTTP/1.1\r\nContent-Length: 100\r\n\r\n{"):
         with socket.create_connection(address, timeout=5) as raw:
             raw.sendall(start)

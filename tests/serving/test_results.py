@@ -2,12 +2,14 @@ import random
 
 import pytest
 
+from kbert.data import TaggedText
 from kbert.errors import InputError
 from kbert.evaluation.entity_decoding import decode_entities
 from kbert.serving.client.answer_kinds import EMPTY_EXAMPLE, KINDS, find_kind, read_rows
 from kbert.serving.client.entities import entities_of, join_entities
 from kbert.serving.client.results import Answer, Candidate, Choice, Entity, MultiLabel, Score, Tagging, Word
 from kbert.serving.client.transport import Signature
+from kbert.tasks.tagging_answers import WordTag, answer_of
 
 KIND = {(kind.task, "nbest" if "answers" in kind.outputs else ""): kind for kind in KINDS}
 
@@ -62,6 +64,25 @@ def test_entities_are_those_of_the_pipeline():
 def test_an_entity_has_the_mean_of_its_words_scores():
     (entity,) = join_entities("New  York", words_of("New  York", ["B-LOC", "I-LOC"], [0.9, 0.6]))
     assert entity == Entity("LOC", "New  York", 0, 9, pytest.approx(0.75))
+
+
+def test_scores_of_entities_are_those_of_the_pipeline():
+    """One position may answer for several words, and a word of which no piece is left has score 0."""
+    text, words = (
+        "buy Xperia™ \u200b Z in New York",
+        [(0, 3), (4, 10), (10, 11), (12, 13), (14, 15), (16, 18)],
+    )
+    row = TaggedText(text, (*words, (19, 22), (23, 27)), (), "f:1")
+    said = [
+        WordTag(0, 1, "O", 0.9), WordTag(1, 3, "B-MISC", 0.4), WordTag(4, 5, "I-MISC", 0.7),
+        WordTag(5, 6, "O", 0.8), WordTag(6, 7, "B-LOC", 0.9), WordTag(7, 8, "I-LOC", 0.6),
+    ]  # fmt: skip
+    answer = answer_of(row, said, "BIO")
+    names = ("words", "tags", "starts", "ends", "scores")
+    joined = join_entities(text, list(map(Word, *(answer[name] for name in names))))
+    assert [(e.text, e.score) for e in joined] == [(e["text"], e["score"]) for e in answer["entities"]]
+    assert [e.text for e in joined] == ["Xperia™ \u200b Z", "New York"]
+    assert [e.score for e in joined] == pytest.approx([(0.4 + 0.4 + 0.7) / 3, 0.75])
 
 
 def test_parts_of_speech_are_no_entities():

@@ -79,6 +79,12 @@ def test_a_folder_without_versions(tmp_path):
     assert "no version" in refused(run("serve.py", f"--model={tmp_path}"))
 
 
+def test_a_file_of_authorities_that_is_missing(tiny_export, certificate):
+    files = [f"--ssl_cert={certificate}/cert.pem", f"--ssl_key={certificate}/key.pem"]
+    line = refused(run("serve.py", f"--model={tiny_export}", *files, "--ssl_client_ca=missing.pem"))
+    assert line == "error: missing.pem: No such file or directory"
+
+
 @pytest.mark.slow
 def test_a_configuration_file_and_labels_that_make_no_sense(tmp_path, tiny_export):
     (tmp_path / "models.config").write_text("model_config_list { config { nane: 'k' } }")

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from kbert.errors import InputError
 from kbert.training import Checkpoints, Terminated
+from kbert.training.checkpointing import write_arrays
 from kbert.training.faults import StopSignals
 from tests.training import small_run
 
@@ -272,3 +273,18 @@ def test_kill_9_while_a_checkpoint_is_written_changes_nothing(tmp_path):
     for a, b in zip(finish(folder), whole, strict=True):
         np.testing.assert_array_equal(a, b)
     assert not [path for path in (folder / "checkpoints").iterdir() if path.name.endswith(".partial")]
+
+
+def test_a_checkpoint_is_written_where_no_folder_can_be_opened(tmp_path, monkeypatch):
+    """As on Windows."""
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    path = tmp_path / "step-000000001.npz"
+    with monkeypatch.context() as windows:
+        windows.setattr(os, "open", refuse)
+        windows.setattr(os, "name", "nt")
+        write_arrays(path, {"a": np.arange(3)})
+    with np.load(path) as file:
+        assert file["a"].tolist() == [0, 1, 2]

@@ -10,7 +10,7 @@ from kbert.serving.client.results import Entity, Tagging, Word
 def join_entities(text: str, words: Sequence[Word]) -> tuple[Entity, ...] | None:
     """The entities of a text.
 
-    By the rules of `kbert.tag_schemes.entities_of`, as `kbert.pipeline` does.
+    By the rules of `kbert.tag_schemes.entities_of` and `entity_score`, as `kbert.pipeline` does.
 
     Args:
         text: The original.
@@ -45,4 +45,5 @@ def entities_of(tagging: Tagging, where: str) -> tuple[Entity, ...]:
 
 def _entity(text: str, label: str, words: Sequence[Word]) -> Entity:
     start, end = words[0].start, words[-1].end
-    return Entity(label, text[start:end], start, end, sum(word.score for word in words) / len(words))
+    score = tag_schemes.entity_score(word.score for word in words)
+    return Entity(label, text[start:end], start, end, score)

@@ -30,6 +30,8 @@ _REFUSALS = (
     "OUT_OF_RANGE",
     "UNIMPLEMENTED",
 )
+#: How gRPC's own RESOURCE_EXHAUSTED reads where the request is too large, and always will be.
+_TOO_LARGE = ("message larger than max", "message exceeds maximum size")
 #: How gRPC's own UNAVAILABLE reads where no server was reached.
 _NOBODY = ("failed to connect", "connection refused", "name resolution", "dns resolution", "resolver")
 
@@ -170,6 +172,8 @@ class _Messages:
         message = f"{self._where}: {code} {details}"
         if code == "DEADLINE_EXCEEDED" and limit.is_over:
             return limit.expired(self._where)
+        if code == "RESOURCE_EXHAUSTED" and any(words in details.lower() for words in _TOO_LARGE):
+            return RefusedError(f"{message}; send fewer or shorter texts at once", code)
         if code in _TOO_BUSY:
             if code == "UNAVAILABLE" and any(words in details.lower() for words in _NOBODY):
                 said = f"{self._where}: no answer ({code} {details}); is the server running there?"

@@ -20,6 +20,9 @@ from kbert.serving.client.transport import Address, TlsFiles
 #: A connection that nobody used for so long is not used again: routers on the way may have forgotten it.
 IDLE_SECONDS = 50.0
 
+#: What a connection that the other side has ended raises, in the midst of TLS too.
+BROKEN = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+
 
 @dataclass(frozen=True)
 class Reply:
@@ -80,7 +83,7 @@ class HttpConnections:
         if kept is not None:
             try:
                 return self._exchange(kept, method, path, body, limit)
-            except ConnectionError:
+            except BROKEN:
                 limit.left()  # Raises if it was us who broke it.
         return self._exchange(self._new(), method, path, body, limit)
 

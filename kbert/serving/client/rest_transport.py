@@ -10,7 +10,7 @@ from http.client import HTTPException, IncompleteRead
 from typing import Any
 
 from kbert.errors import InputError
-from kbert.serving.client.http_connections import HttpConnections, Reply
+from kbert.serving.client.http_connections import BROKEN, HttpConnections, Reply
 from kbert.serving.client.retries import RefusedError, RetryableError, ServerError, TimeLimit
 from kbert.serving.client.transport import Address, ModelSpec, Row, Signature, TlsFiles
 
@@ -84,7 +84,7 @@ class RestTransport:
             reply = self._connections.ask(method, path, document, limit)
         except ConnectionRefusedError as error:
             raise RetryableError(_nobody(where, error), None) from error
-        except (ConnectionError, IncompleteRead) as error:
+        except (*BROKEN, IncompleteRead) as error:
             raise RetryableError(f"{where}: the connection broke ({error})") from error
         except (HTTPException, OSError) as error:
             if limit.is_over:

@@ -46,11 +46,14 @@ class Address:
         try:
             parts = urlsplit(url)
             port = parts.port
-        except ValueError as error:
+            # As it is looked up; what is no name, such as one with an empty part, is told here.
+            host = (parts.hostname or "").encode("idna").decode()
+        except ValueError as error:  # UnicodeError is one.
             raise InputError(f"{url}: not a server's address ({error}); {expected}") from None
-        if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
+        if parts.scheme not in _DEFAULT_PORTS or not host:
             raise InputError(f"{url}: not a server's address; {expected}")
-        path = parts.path.rstrip("/")
+        # HTTP has no other characters than these; what is escaped already is left.
+        path = quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=~")
         if (
             parts.username is not None
             or parts.query
@@ -58,7 +61,7 @@ class Address:
             or (path and parts.scheme.startswith("grpc"))
         ):
             raise InputError(f"{url}: not a server's address: only scheme, host and port count; {expected}")
-        return cls(parts.scheme, parts.hostname, port or _DEFAULT_PORTS[parts.scheme], path)
+        return cls(parts.scheme, host, port or _DEFAULT_PORTS[parts.scheme], path)
 
     @property
     def is_secure(self) -> bool:

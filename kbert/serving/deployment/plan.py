@@ -73,7 +73,7 @@ class Choices:
         labels: `stable:1,canary:2`; empty for none.
         replicas: Servers that always run.
         max_replicas: Servers at most; None for four times as many.
-        cpus: Processors of one server.
+        cpus: Processors that one server computes with; a node of a cluster must have as many to give.
         image: Container image; None for TF Serving's own.
         namespace: Of Kubernetes; None for the one that kubectl uses.
         volume_claim: PersistentVolumeClaim with the folder of the model; None for a folder of the node.

@@ -61,9 +61,13 @@ export function joinEntities(row) {
     }
     before = [letter, type];
   }
-  return found.map((entity) => ({
-    ...entity, score: entity.scores.reduce((sum, score) => sum + score, 0) / entity.scores.length,
-  }));
+  return found.map((entity) => ({ ...entity, score: entityScore(entity.scores) }));
+}
+
+/** The mean over the words of which the model said something. */
+function entityScore(scores) {
+  const said = scores.filter((score) => score > 0);
+  return said.length ? said.reduce((sum, score) => sum + score, 0) / said.length : 0;
 }
 
 /** The text with parts of it marked; `parts`: {start, end, node(text)} in order, in code points. */

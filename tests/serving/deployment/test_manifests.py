@@ -126,7 +126,9 @@ def test_memory_and_gpu(render):
         files = render(described={"weights": 2**30}, gpu=gpu)
         base = 4096 if gpu else 1024
         resources = yaml.safe_load(files[COMPOSE])["services"]["tensorflow-serving"]["deploy"]["resources"]
-        assert resources["limits"]["memory"] == f"{base + 2560}M"
+        # Docker starts nothing that is given more processors than there are.
+        assert resources["limits"] == {"memory": f"{base + 2560}M"}
+        assert "requests `cpu: 4` of its node" in files["README.md"]
         assert ("reservations" in resources) == gpu
         container = by_kind(files[KUBERNETES])["Deployment"]["spec"]["template"]["spec"]["containers"][0]
         assert container["resources"]["limits"]["memory"] == f"{base + 2560}Mi"
