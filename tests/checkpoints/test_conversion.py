@@ -147,6 +147,39 @@ def test_labels_that_a_form_cannot_keep_are_said(make_model, tmp_path, caplog):
     assert "does not keep the labels x, y, z" in caplog.text
 
 
+@pytest.mark.parametrize("form", ["google", "huggingface", "keras_hub", "kbert"])
+def test_a_regression_answers_in_the_unit_of_its_task(make_model, tmp_path, inputs, form):
+    model = make_model("BertClassifier", {"num_classes": 1, "kind": "regression"}, activation="gelu_tanh")
+    task = {"name": "regression", "pair": False, "mean": 3.25, "deviation": 1.75}
+    checkpoints.save_folder(tmp_path / "a", model, task)
+    checkpoints.convert(tmp_path / "a", tmp_path / "b", form)
+    loaded, read = checkpoints.load(tmp_path / "b"), checkpoints.read_task(tmp_path / "b") or {}
+    answers = loaded(inputs)["logits"] * read.get("deviation", 1) + read.get("mean", 0)
+    np.testing.assert_allclose(answers, model(inputs)["logits"] * 1.75 + 3.25, rtol=1e-5)
+    assert loaded.kind == "regression"
+
+
+@pytest.mark.parametrize(
+    ("form", "threshold", "said"),
+    [
+        ("huggingface", 0.5, None),
+        ("huggingface", 0.3125, "threshold=0.312"),
+        ("keras_hub", 0.3125, "the labels x, y; threshold=0.312"),
+        ("google", 0.3125, "the labels x, y; threshold=0.312; kind='multi', and is read as 'single'"),
+        ("kbert", 0.3125, None),
+    ],
+)
+def test_what_a_form_cannot_keep_is_said_once(make_model, tmp_path, caplog, form, threshold, said):
+    model = make_model("BertClassifier", {"num_classes": 2, "kind": "multi"}, activation="gelu_tanh")
+    task = {"name": "multi_label", "labels": ["x", "y"], "pair": False, "threshold": threshold}
+    checkpoints.save_folder(tmp_path / "a", model, task)
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        checkpoints.convert(tmp_path / "a", tmp_path / "b", form)
+    messages = [record.message for record in caplog.records if "does not keep" in record.message]
+    assert messages == ([f"{tmp_path / 'b'}: this form does not keep {said}"] if said else [])
+    assert checkpoints.load(tmp_path / "b").kind == ("single" if form == "google" else "multi")
+
+
 def test_a_vocabulary_in_tokenizer_json_alone_is_written_out(make_model, tiny_vocab, tmp_path):
     checkpoints.save_folder(tmp_path / "a", make_model("Bert", vocab_size=120), None, tiny_vocab)
     checkpoints.convert(tmp_path / "a", tmp_path / "b", "huggingface")
