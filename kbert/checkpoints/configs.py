@@ -1,8 +1,11 @@
 """JSON files of checkpoints; Google's and Hugging Face's configs, which share their keys, as `BertConfig`."""
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
+
+from absl import logging
 
 from kbert.config import BertConfig
 from kbert.errors import InputError
@@ -50,6 +53,12 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
     """Writes a JSON object, indented, its non-ASCII characters as they are; half ones as their escapes."""
     text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
     path.write_bytes(text.encode("utf-8", errors="backslashreplace"))
+
+
+@functools.cache
+def warn_once(text: str) -> None:
+    """Logs a warning; what is said again, as by a file that is opened twice, is not logged again."""
+    logging.warning("%s", text)
 
 
 def check_keys(
