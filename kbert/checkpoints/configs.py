@@ -24,6 +24,13 @@ KEYS = {
     "initializer_range": "initializer_range",
 }
 
+#: Google's Chinese and multilingual configs have these, wherever they were copied to; no code reads them.
+UNREAD_KEYS = frozenset(
+    """
+    directionality pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head
+    pooler_type
+    """.split()
+)
 
 #: Field of BertConfig that no other code has and that changes no weight: where it is set, it is written under
 #: its own name, which other code ignores.

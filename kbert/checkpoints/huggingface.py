@@ -9,6 +9,7 @@ from absl import logging
 from kbert.checkpoints import tokenizer_files, vocabulary
 from kbert.checkpoints.checkpoint import HEADS, Checkpoint, class_with, heads_in, output_size
 from kbert.checkpoints.configs import (
+    UNREAD_KEYS,
     check_keys,
     config_from,
     config_to,
@@ -52,7 +53,7 @@ _SUPPORTED = {
 #: Keys that change no number of an encoder: what transformers (versions 2 to 5) keeps there for all models,
 #: for text generation, for its own housekeeping, for training. `chunk_size_feed_forward` trades speed for
 #: memory.
-_OF_NO_CONCERN = frozenset(
+_OF_NO_CONCERN = UNREAD_KEYS | frozenset(
     """
     layer_norm_eps architectures id2label label2id num_labels problem_type finetuning_task classifier_dropout
     _name_or_path _attn_implementation_autoset attn_implementation dtype torch_dtype torchscript
@@ -64,8 +65,6 @@ _OF_NO_CONCERN = frozenset(
     encoder_no_repeat_ngram_size exponential_decay_length_penalty forced_bos_token_id forced_eos_token_id
     length_penalty max_length min_length no_repeat_ngram_size num_beam_groups num_beams num_return_sequences
     prefix remove_invalid_values repetition_penalty suppress_tokens temperature top_k top_p typical_p
-    directionality pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head
-    pooler_type
     """.split()
 )
 
