@@ -15,6 +15,7 @@ from kbert.checkpoints.configs import (
     config_to,
     read_json,
     require_one_arithmetic,
+    warn_once,
     write_json,
 )
 from kbert.checkpoints.names import HUGGINGFACE, HUGGINGFACE_IGNORED, foreign_arrays, only
@@ -65,6 +66,7 @@ _OF_NO_CONCERN = UNREAD_KEYS | frozenset(
     encoder_no_repeat_ngram_size exponential_decay_length_penalty forced_bos_token_id forced_eos_token_id
     length_penalty max_length min_length no_repeat_ngram_size num_beam_groups num_beams num_return_sequences
     prefix remove_invalid_values repetition_penalty suppress_tokens temperature top_k top_p typical_p
+    sentence_transformers sbert_ce_default_activation_function
     """.split()
 )
 
@@ -184,6 +186,8 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     head = _head_of(path, values, model, tensors)
     count = _number_of_labels(head)
     task = _task_of(folder, config, head, _labels(path, values, count)) if count else None
+    if model == "BertClassifier":
+        _warn_of_activation(path, values, head["kind"])
     return Checkpoint(str(path), config, model, tensors, table, head, HUGGINGFACE_IGNORED, task)
 
 
@@ -215,6 +219,16 @@ def _head_of(path: Path, values: dict[str, Any], model: str, tensors: HuggingFac
             f"{path}: problem_type={named!r} is not supported; expected one of {', '.join(kinds)}"
         )
     return {"num_classes": count, "kind": kinds[named]}
+
+
+def _warn_of_activation(path: Path, values: dict[str, Any], kind: str) -> None:
+    """Says what sentence-transformers makes of the logits of a cross-encoder, as kbert does not."""
+    of_theirs = values.get("sentence_transformers")
+    newer = of_theirs.get("activation_fn") if isinstance(of_theirs, dict) else None
+    named = newer or values.get("sbert_ce_default_activation_function")
+    if named and not str(named).endswith(".Identity"):
+        ours = "the logits themselves" if kind == "regression" else "probabilities, as its other classifiers"
+        warn_once(f"{path}: sentence-transformers gives {named} of the logits; kbert gives {ours}")
 
 
 def _number_of_labels(head: dict[str, Any]) -> int | None:
