@@ -44,11 +44,11 @@ def read_json(path: Path) -> dict[str, Any]:
         InputError: The file is missing, or holds something else.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8-sig"))  # Editors on Windows put a mark in front.
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); expected a JSON file") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is no UTF-8 text ({error}); expected a JSON file") from error
+        raise InputError(f"{path}: is no UTF-8 text ({error.reason}); save it as UTF-8") from error
     except json.JSONDecodeError as error:
         raise InputError(f"{path}:{error.lineno}: is no JSON ({error.msg}); copy the file again") from error
     if not isinstance(values, dict):
