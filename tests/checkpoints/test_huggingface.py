@@ -275,10 +275,11 @@ def test_labels_that_do_not_fit_the_weights_are_refused(written, edit_json, labe
         checkpoints.load(folder)
 
 
-def test_classes_that_kbert_has_not_are_refused_but_lend_their_encoder(written, edit_json, make_model):
+@pytest.mark.parametrize("name", ["BertForColouring", "BertForNextSentencePrediction", "BertLMHeadModel"])
+def test_classes_that_kbert_has_not_are_refused_but_lend_their_encoder(written, edit_json, make_model, name):
     model, folder = written("BertClassifier")
-    edit_json(folder / "config.json", architectures=["BertForColouring"])
-    with pytest.raises(InputError, match="'BertForColouring'"):
+    edit_json(folder / "config.json", architectures=[name])
+    with pytest.raises(InputError, match=f"'{name}'"):
         checkpoints.load(folder)
     other = make_model("BertPretrainer", seed=1)
     checkpoints.load_encoder_into(other, folder)
