@@ -162,12 +162,14 @@ class BertConfig:
             InputError: The file is missing, is no JSON object, or has an unknown key or a bad value.
         """
         try:
-            with open(path, encoding="utf-8") as file:
+            with open(path, encoding="utf-8-sig") as file:  # Editors on Windows put a mark in front.
                 values = json.load(file)
         except OSError as error:
             raise InputError(
                 f"{path}: cannot be read ({error.strerror}); expected a JSON file of BertConfig"
             ) from error
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}: is no UTF-8 text ({error.reason}); save it as UTF-8") from error
         except json.JSONDecodeError as error:
             raise InputError(f"{path}:{error.lineno}: is no JSON ({error.msg})") from error
         if not isinstance(values, dict):

@@ -76,8 +76,9 @@ def fine_tune(
         parts: Of `kbert.training.share_cores`.
 
     Raises:
-        InputError: What is in `model_dir` is another run's.
+        InputError: What is in `model_dir` is another run's, or the model has too few segments for pairs.
     """
+    task.check_config(start.config)
     recipe = recipe or Recipe()
     keras.utils.set_random_seed(settings.seed)
     task = type(task)(task.spec, task.tokenizer)

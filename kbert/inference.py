@@ -121,6 +121,7 @@ class Pipeline:
     def __init__(self, model_dir: str | os.PathLike, batch_size: int = 32):
         self.task = read_task(model_dir)
         self.model = load(model_dir)
+        self.task.check_config(self.model.config)
         self._predict = Predictor(self.task, self.model, batch_size)
 
     def __call__(self, *texts: str | Sequence):

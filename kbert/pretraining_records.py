@@ -90,7 +90,7 @@ class Records:
             )
 
     def check(self, vocab_path: str | os.PathLike, config: BertConfig) -> None:
-        """Refuses records of another vocabulary, or longer than the model's positions.
+        """Refuses records of another vocabulary, longer than the model's positions, or of more segments.
 
         Raises:
             InputError: With the remedy.
@@ -105,6 +105,12 @@ class Records:
             raise InputError(
                 f"{self.folder}: records of up to {longest} pieces, but the model has "
                 f"{config.longest_sequence} positions; build them with --max_length={config.longest_sequence}"
+            )
+        task = self.description.next_sentence
+        if task != "none" and config.num_segments < 2:
+            raise InputError(
+                f"{self.folder}: records of two segments ({task}), but the model has num_segments="
+                f"{config.num_segments} (type_vocab_size); build them with --next_sentence=none"
             )
 
     def training_batches(self, seed: int) -> Callable[[int], tf.data.Dataset]:

@@ -124,6 +124,15 @@ def test_bad_files_are_named(tmp_path, content, message):
         BertConfig.from_json(path)
 
 
+def test_a_file_of_a_windows_editor_is_read(tmp_path):
+    path, config = tmp_path / "config.json", BertConfig.preset("mini")
+    path.write_text(json.dumps(config.to_dict()), encoding="utf-8-sig")
+    assert BertConfig.from_json(path) == config
+    path.write_text(json.dumps(config.to_dict()), encoding="utf-16")
+    with pytest.raises(InputError, match=r"config.json: is no UTF-8 text \(.*\); save it as UTF-8"):
+        BertConfig.from_json(path)
+
+
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"absent.json: cannot be read \(No such file or directory\)"):
         BertConfig.from_json(tmp_path / "absent.json")

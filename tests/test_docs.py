@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import kbert
-from kbert.checkpoints import convert, save_folder
+from kbert.checkpoints import convert, huggingface, keras_hub, save_folder
 from tests.conftest import TINY_VOCAB
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -192,3 +192,14 @@ def test_what_pages_name_is_there():
         for package, name in re.findall(r"`kbert\.(\w+)\.(\w+)`", text):
             there = hasattr(getattr(kbert, package), name) or find_spec(f"kbert.{package}.{name}")
             assert there, f"{path.name}: kbert.{package}.{name} is not there"
+
+
+def test_the_table_of_checkpoints_names_all_classes_of_others():
+    rows = PAGES["checkpoints"].read_text(encoding="utf-8").splitlines()
+    of_huggingface, of_keras_hub = (
+        next(row for row in rows if row.startswith(f"| {form} |")) for form in ("Hugging Face", "Keras Hub")
+    )
+    for name in huggingface._CLASSES.values():
+        assert f"`{name}`" in of_huggingface or f"`{name.removeprefix('Bert')}`" in of_huggingface
+    for name in keras_hub._TASKS.values():
+        assert f"`{name}`" in of_keras_hub

@@ -50,6 +50,18 @@ def test_it_learns_and_answers(run):
     assert len(done.history) == 20 and done.history[-1]["loss"] < done.history[0]["loss"]
 
 
+def test_pairs_for_a_model_of_one_segment_are_refused_before_training(tiny_config, tiny_vocab, tmp_path):
+    rows = [Example("good", "film", word, "f:2") for word in ("good", "bad")]
+    task = Classification.learn(rows, WordPieceTokenizer(str(tiny_vocab)), max_length=16)
+    start = StartingPoint(tiny_config.replace(num_segments=1), tiny_vocab, lowercase=True)
+    with pytest.raises(InputError, match="num_segments=1"):
+        fine_tune(
+            task, start, task.encode(rows), rows,
+            init=None, settings=RunSettings(epochs=1), model_dir=tmp_path / "m",
+        )  # fmt: skip
+    assert not (tmp_path / "m").exists()
+
+
 @pytest.mark.slow
 def test_the_best_epoch_is_kept_and_not_the_last(run, monkeypatch, tmp_path):
     """The measure says that the second epoch was the best."""

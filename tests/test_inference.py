@@ -8,14 +8,15 @@ import tensorflow as tf
 
 import kbert
 from kbert.checkpoints import save_folder
+from kbert.export import text_module
 from kbert.inference import Predictor, _ahead
 from kbert.models import BertClassifier
 
 
 @pytest.fixture
 def model_dir(tiny_config, tiny_vocab, tmp_path):
-    def make(pair=False):
-        model = BertClassifier(tiny_config, num_classes=3)
+    def make(pair=False, **changes):
+        model = BertClassifier(tiny_config.replace(**changes), num_classes=3)
         model.build()
         rng = np.random.default_rng(2)
         for weight in model.weights:
@@ -97,6 +98,16 @@ def test_pairs_where_they_belong(model_dir):
         classify(["a", "b"], ["c", float("nan")])
     halves = classify("good \ud83d film", "the play\ude00")
     assert halves["score"] == pytest.approx(first["score"], abs=1e-6)
+
+
+def test_a_model_of_one_segment_answers_texts_but_no_pairs(model_dir):
+    classify = kbert.pipeline(model_dir(num_segments=1))
+    assert classify("good film")["label"]
+    with pytest.raises(kbert.InputError, match="num_segments=1"):
+        kbert.pipeline(model_dir(pair=True, num_segments=1))
+    with pytest.raises(kbert.InputError, match="num_segments=1"):
+        text_module(type(classify.task)({**classify.task.spec, "pair": True}, classify.task.tokenizer),
+                    classify.model)  # fmt: skip
 
 
 def test_folders_that_cannot_answer_are_named(tiny_config, tmp_path, model_dir):

@@ -282,6 +282,8 @@ def test_what_cannot_be_is_refused(folder, tiny_vocab, config, tmp_path):
         records.check(other, config)
     with pytest.raises(InputError, match="--max_length=20"):
         records.check(tiny_vocab, config.replace(max_length=20))
+    with pytest.raises(InputError, match="two segments .nsp., .* num_segments=1 .*--next_sentence=none"):
+        records.check(tiny_vocab, config.replace(num_segments=1))
 
 
 def test_sizes_by_name_or_file_start_from_random_weights(tiny_vocab, tmp_path):

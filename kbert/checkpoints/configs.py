@@ -1,8 +1,11 @@
 """JSON files of checkpoints; Google's and Hugging Face's configs, which share their keys, as `BertConfig`."""
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
+
+from absl import logging
 
 from kbert.config import BertConfig
 from kbert.errors import InputError
@@ -21,6 +24,13 @@ KEYS = {
     "initializer_range": "initializer_range",
 }
 
+#: Google's Chinese and multilingual configs have these, wherever they were copied to; no code reads them.
+UNREAD_KEYS = frozenset(
+    """
+    directionality pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head
+    pooler_type
+    """.split()
+)
 
 #: Field of BertConfig that no other code has and that changes no weight: where it is set, it is written under
 #: its own name, which other code ignores.
@@ -34,11 +44,11 @@ def read_json(path: Path) -> dict[str, Any]:
         InputError: The file is missing, or holds something else.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8-sig"))  # Editors on Windows put a mark in front.
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); expected a JSON file") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is no UTF-8 text ({error}); expected a JSON file") from error
+        raise InputError(f"{path}: is no UTF-8 text ({error.reason}); save it as UTF-8") from error
     except json.JSONDecodeError as error:
         raise InputError(f"{path}:{error.lineno}: is no JSON ({error.msg}); copy the file again") from error
     if not isinstance(values, dict):
@@ -50,6 +60,12 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
     """Writes a JSON object, indented, its non-ASCII characters as they are; half ones as their escapes."""
     text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
     path.write_bytes(text.encode("utf-8", errors="backslashreplace"))
+
+
+@functools.cache
+def warn_once(text: str) -> None:
+    """Logs a warning; what is said again, as by a file that is opened twice, is not logged again."""
+    logging.warning("%s", text)
 
 
 def check_keys(

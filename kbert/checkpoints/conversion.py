@@ -2,7 +2,9 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from absl import logging
 
 from kbert.checkpoints import folder as kbert_folder
@@ -25,8 +27,9 @@ FORMS = ("google", "huggingface", "keras_hub", "kbert")
 def convert(source: str | os.PathLike, target: str | os.PathLike, form: str, *, pair: bool = False) -> None:
     """Writes a checkpoint in another form, with its vocabulary, its labels and its casing.
 
-    The arrays are the same, bit for bit; float16 and bfloat16 become float32. Where the source does not say
-    whether texts are lower-cased, its vocabulary tells.
+    The arrays are the same, bit for bit; float16 and bfloat16 become float32. Only kbert's own form can say
+    in which unit a regression answers: in others that is a part of its head. Where the source does not say
+    whether texts are lower-cased, its vocabulary tells. What a form does not keep is named in a warning.
 
     Args:
         source: As for `load`.
@@ -56,12 +59,37 @@ def convert(source: str | os.PathLike, target: str | os.PathLike, form: str, *, 
     with staged(target) as staging:
         if form == "kbert":
             kbert_folder.save_folder(staging, model, task)
-        elif form == "huggingface":
-            huggingface.write(staging, model, labels=labels)
         else:
-            (google if form == "google" else keras_hub).write(staging, model)
-            if labels:
-                logging.warning("%s: this form does not keep the labels %s", target, ", ".join(labels))
+            _answer_in_unit(model, task or {})
+            if form == "huggingface":
+                huggingface.write(staging, model, labels=labels)
+            else:
+                (google if form == "google" else keras_hub).write(staging, model)
+            if lost := _not_kept(form, model, task or {}):
+                logging.warning("%s: this form does not keep %s", target, "; ".join(lost))
         if tokens is not None:
             tokenizer = keras_hub_tokenizer if form == "keras_hub" else tokenizer_files
             tokenizer.write_tokenizer(staging, tokens, lowercase is not False, model.config.max_length)
+
+
+def _answer_in_unit(model, task: dict[str, Any]) -> None:
+    """Makes the head of a regression give what its task makes of it: logits · deviation + mean."""
+    if task.get("name") != "regression":
+        return
+    mean, deviation = task.get("mean", 0.0), task.get("deviation", 1.0)
+    head = model.classifier
+    head.kernel.assign(np.asarray(head.kernel) * deviation)
+    head.bias.assign(np.asarray(head.bias) * deviation + mean)
+
+
+def _not_kept(form: str, model, task: dict[str, Any]) -> list[str]:
+    """What a foreign form cannot say of a model and its task, in words."""
+    labels = task.get("labels") or task.get("tags")
+    lost = [f"the labels {', '.join(labels)}"] if labels and form != "huggingface" else []
+    # What the code of these forms does unless it is told otherwise.
+    customary = {"threshold": 0.5, "null_threshold": None}
+    lost += [f"{key}={task[key]:.3g}" for key, value in customary.items() if task.get(key, value) != value]
+    if form == "google" and getattr(model, "kind", None) == "multi":
+        read_as = "regression" if model.num_classes == 1 else "single"
+        lost.append(f"kind='multi', and is read as {read_as!r}")
+    return lost

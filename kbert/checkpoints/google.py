@@ -8,6 +8,7 @@ from absl import logging
 
 from kbert.checkpoints.checkpoint import Checkpoint, class_with, heads_in, output_size
 from kbert.checkpoints.configs import (
+    UNREAD_KEYS,
     check_keys,
     config_from,
     config_to,
@@ -32,14 +33,6 @@ _FIXED = {"layer_norm_epsilon": 1e-12}
 
 #: Fields of BertConfig that `write` may add to the file.
 _OWN_KEYS = ("activation", *_FIXED)
-
-#: Google's Chinese and multilingual configs have these, which modeling.py does not read.
-_OF_NO_CONCERN = frozenset(
-    """
-    directionality pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head
-    pooler_type
-    """.split()
-)
 
 #: What TensorFlow raises on a damaged checkpoint; its reader turns some status codes into Python's errors.
 _DAMAGE = (tf.errors.OpError, RuntimeError, ValueError, IndexError)
@@ -109,7 +102,7 @@ def config_in(path: Path) -> BertConfig:
         InputError: The file is missing, or describes what kbert has not.
     """
     values = read_json(path)
-    check_keys(path, values, {}, _OF_NO_CONCERN | set(_OWN_KEYS))
+    check_keys(path, values, {}, UNREAD_KEYS | set(_OWN_KEYS))
     # modeling.py's own default where the key is absent; every released config says 2.
     config = config_from(path, values, _ACTIVATIONS, num_segments=16, **_FIXED)
     return config.replace(**{field: values[field] for field in _OWN_KEYS if field in values})

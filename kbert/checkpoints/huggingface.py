@@ -9,11 +9,13 @@ from absl import logging
 from kbert.checkpoints import tokenizer_files, vocabulary
 from kbert.checkpoints.checkpoint import HEADS, Checkpoint, class_with, heads_in, output_size
 from kbert.checkpoints.configs import (
+    UNREAD_KEYS,
     check_keys,
     config_from,
     config_to,
     read_json,
     require_one_arithmetic,
+    warn_once,
     write_json,
 )
 from kbert.checkpoints.names import HUGGINGFACE, HUGGINGFACE_IGNORED, foreign_arrays, only
@@ -52,7 +54,7 @@ _SUPPORTED = {
 #: Keys that change no number of an encoder: what transformers (versions 2 to 5) keeps there for all models,
 #: for text generation, for its own housekeeping, for training. `chunk_size_feed_forward` trades speed for
 #: memory.
-_OF_NO_CONCERN = frozenset(
+_OF_NO_CONCERN = UNREAD_KEYS | frozenset(
     """
     layer_norm_eps architectures id2label label2id num_labels problem_type finetuning_task classifier_dropout
     _name_or_path _attn_implementation_autoset attn_implementation dtype torch_dtype torchscript
@@ -64,8 +66,7 @@ _OF_NO_CONCERN = frozenset(
     encoder_no_repeat_ngram_size exponential_decay_length_penalty forced_bos_token_id forced_eos_token_id
     length_penalty max_length min_length no_repeat_ngram_size num_beam_groups num_beams num_return_sequences
     prefix remove_invalid_values repetition_penalty suppress_tokens temperature top_k top_p typical_p
-    directionality pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head
-    pooler_type
+    sentence_transformers sbert_ce_default_activation_function
     """.split()
 )
 
@@ -185,6 +186,8 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     head = _head_of(path, values, model, tensors)
     count = _number_of_labels(head)
     task = _task_of(folder, config, head, _labels(path, values, count)) if count else None
+    if model == "BertClassifier":
+        _warn_of_activation(path, values, head["kind"])
     return Checkpoint(str(path), config, model, tensors, table, head, HUGGINGFACE_IGNORED, task)
 
 
@@ -216,6 +219,16 @@ def _head_of(path: Path, values: dict[str, Any], model: str, tensors: HuggingFac
             f"{path}: problem_type={named!r} is not supported; expected one of {', '.join(kinds)}"
         )
     return {"num_classes": count, "kind": kinds[named]}
+
+
+def _warn_of_activation(path: Path, values: dict[str, Any], kind: str) -> None:
+    """Says what sentence-transformers makes of the logits of a cross-encoder, as kbert does not."""
+    of_theirs = values.get("sentence_transformers")
+    newer = of_theirs.get("activation_fn") if isinstance(of_theirs, dict) else None
+    named = newer or values.get("sbert_ce_default_activation_function")
+    if named and not str(named).endswith(".Identity"):
+        ours = "the logits themselves" if kind == "regression" else "probabilities, as its other classifiers"
+        warn_once(f"{path}: sentence-transformers gives {named} of the logits; kbert gives {ours}")
 
 
 def _number_of_labels(head: dict[str, Any]) -> int | None:

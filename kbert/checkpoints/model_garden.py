@@ -12,7 +12,7 @@ import yaml
 from absl import logging
 
 from kbert.checkpoints.checkpoint import Checkpoint, class_with, heads_in
-from kbert.checkpoints.configs import check_keys, config_from, read_json
+from kbert.checkpoints.configs import UNREAD_KEYS, check_keys, config_from, read_json
 from kbert.checkpoints.google import Tf1Tensors
 from kbert.checkpoints.names import Stored
 from kbert.checkpoints.tensor_views import Renamed, WithoutHeadAxis
@@ -125,7 +125,7 @@ _PARAMS = {
 _PARAMS_OF_HEAD = ("mlm_activation", "mlm_output_weights_use_proj")
 
 #: Keys that add outputs, or choose among equal ways to compute them.
-_OF_NO_CONCERN = frozenset(
+_OF_NO_CONCERN = UNREAD_KEYS | frozenset(
     """
     backward_compatible return_all_encoder_outputs return_attention_scores return_word_embeddings
     """.split()

@@ -1,4 +1,4 @@
-"""Folders appear whole: files are written beside their target and moved there when all are complete."""
+"""Folders appear whole: files are written apart and moved to their target when all are complete."""
 
 import contextlib
 import os
@@ -9,32 +9,54 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def staged(folder: str | os.PathLike) -> Iterator[Path]:
-    """A new empty folder beside `folder`, which takes its place, or whose files move into it, at the end.
+    """A new empty folder, which takes the place of `folder`, or whose files move into it, at the end.
 
-    If the body raises, nothing of it is left, and `folder` is as it was. In a folder that exists, files
-    of the same name are replaced and others stay. Were the process killed among these moves, the folder
-    would lack the JSON file that says what it is, and be refused; old and new are never taken for one.
+    If the body raises, or a file cannot be moved, nothing of it is left, and `folder` is as it was. In a
+    folder that exists, files of the same name are replaced and others stay. Were the process killed among
+    these moves, the folder would lack the JSON file that says what it is, and be refused; old and new are
+    never taken for one.
 
     Args:
-        folder: The target; made if missing, with its parents.
+        folder: The target; made if missing, with its parents. A link is followed.
     """
-    folder = Path(folder).absolute()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the target: a move is atomic only within one file system.
-    staging = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    folder = Path(folder).resolve()
+    exists = folder.is_dir()
+    # A move is atomic only within one file system. A folder that exists may be the root of its own, such as
+    # a volume of a container, and what is beside it is not always one's own to write to.
+    hidden = f".{os.getpid()}.partial"
+    staging = folder / hidden if exists else folder.with_name(f".{folder.name}{hidden}")
     shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir()
+    staging.mkdir(parents=True)
     try:
         yield staging
-        if not folder.exists():
+        if exists:
+            _move_into(folder, staging)
+        else:
             staging.rename(folder)
-            return
-        # The JSON files say what the others are: the old ones go first, the new ones come last.
-        files = sorted(staging.iterdir(), key=lambda file: (file.suffix == ".json", file.name))
-        for file in files:
-            if file.suffix == ".json":
-                (folder / file.name).unlink(missing_ok=True)
-        for file in files:
-            file.replace(folder / file.name)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _move_into(folder: Path, staging: Path) -> None:
+    """Moves the files of `staging` into `folder`, or leaves that as it was.
+
+    Raises:
+        OSError: A file cannot be moved, as where a folder has its name.
+    """
+    # The JSON files say what the others are: the old ones go first, the new ones come last.
+    files = sorted(staging.iterdir(), key=lambda file: (file.suffix == ".json", file.name))
+    before, moved = staging / "before", []
+    before.mkdir()
+    try:
+        for file in reversed(files):
+            if (folder / file.name).is_file():
+                (folder / file.name).rename(before / file.name)
+        for file in files:
+            moved.append(file.replace(folder / file.name))
+    except OSError:
+        for file in reversed(moved):
+            shutil.rmtree(file) if file.is_dir() else file.unlink()
+        for file in files:
+            if (before / file.name).exists():
+                (before / file.name).rename(folder / file.name)
+        raise

@@ -5,12 +5,14 @@ from typing import Any
 
 from absl import logging
 
-from kbert.checkpoints.configs import read_json, write_json
+from kbert.checkpoints.configs import read_json, warn_once, write_json
 from kbert.errors import InputError
+from kbert.vocab_file import read_entries
 
 CONFIG_FILE = "tokenizer_config.json"
 FAST_FILE = "tokenizer.json"
 VOCAB_FILE = "vocab.txt"
+_MODEL_FILE = "config.json"
 
 _SPECIAL = {
     "unk_token": "[UNK]",
@@ -20,6 +22,15 @@ _SPECIAL = {
     "mask_token": "[MASK]",
 }
 
+#: Classes of transformers that split as kbert does: BERT's relatives have its tokenizer under names of their
+#: own, and the last two do what `tokenizer.json` says.
+_OUR_CLASSES = (
+    None,
+    *(f"{name}Tokenizer{fast}" for name in ("Bert", "DistilBert", "Electra") for fast in ("", "Fast")),
+    "PreTrainedTokenizerFast",
+    "TokenizersBackend",
+)
+
 #: As in `kbert.text`: a longer word is [UNK].
 _MAX_WORD_CHARS = 200
 
@@ -27,28 +38,66 @@ _MAX_WORD_CHARS = 200
 def read_lowercase(folder: Path) -> bool | None:
     """Whether the tokenizer of a folder lower-cases; None where neither of its files says so.
 
-    Accents and Chinese characters treated otherwise than by kbert are warned of, in one line.
+    What is split otherwise than by kbert is warned of, in one line for each file that says so.
 
     Raises:
         InputError: A file is damaged, or says something that is no yes or no.
     """
-    said, options = None, {}
-    if (folder / CONFIG_FILE).is_file():
-        options = read_json(folder / CONFIG_FILE)
-        said = options.get("do_lower_case")
-    if said is None and (folder / FAST_FILE).is_file():
-        normalizer = read_json(folder / FAST_FILE).get("normalizer") or {}
-        said = normalizer.get("lowercase")
+    options, fast = _read_if_there(folder / CONFIG_FILE), _read_if_there(folder / FAST_FILE)
+    said = options.get("do_lower_case")
+    if said is None:
+        said = (fast.get("normalizer") or {}).get("lowercase")
     if said not in (True, False, None):
         raise InputError(f"{folder / CONFIG_FILE}: do_lower_case={said!r}; expected true or false")
-    other = {
-        key: options[key]
-        for key, ours in (("strip_accents", said), ("tokenize_chinese_chars", True))
-        if options.get(key) not in (None, ours)
-    }
-    if other:
-        logging.warning("%s: says %s, but kbert splits as Google's BERT does", folder / CONFIG_FILE, other)
+    _warn_of_other_splitting(folder, options, said)
+    _warn_of_added_tokens(folder, fast)
     return said
+
+
+def _read_if_there(path: Path) -> dict[str, Any]:
+    return read_json(path) if path.is_file() else {}
+
+
+def _warn_of_other_splitting(folder: Path, options: dict[str, Any], lowercase: bool | None) -> None:
+    """Names what the files say that kbert does not do.
+
+    Args:
+        folder: Of the files.
+        options: The content of `tokenizer_config.json`.
+        lowercase: What they say of it.
+    """
+    ours = {
+        "strip_accents": (None, lowercase),
+        "tokenize_chinese_chars": (None, True),
+        "do_basic_tokenize": (None, True),
+        "word_tokenizer_type": (None, "basic"),
+        "subword_tokenizer_type": (None, "wordpiece"),
+        "tokenizer_class": _OUR_CLASSES,
+    }
+    files = {CONFIG_FILE: options}
+    if options.get("tokenizer_class") is None:  # Else that of the model's config is not looked at.
+        of_model = _read_if_there(folder / _MODEL_FILE)
+        files[_MODEL_FILE] = {"tokenizer_class": of_model.get("tokenizer_class")}
+    for file, values in files.items():
+        other = {key: values[key] for key in ours if values.get(key) not in ours[key]}
+        if other:
+            warn_once(f"{folder / file}: says {other}, but kbert splits as Google's BERT does")
+
+
+def _warn_of_added_tokens(folder: Path, fast: dict[str, Any]) -> None:
+    """Names tokens of `tokenizer.json` that are in no vocabulary: kbert splits them like any text."""
+    model, vocab = fast.get("model"), folder / VOCAB_FILE
+    known = set(model.get("vocab") or ()) if isinstance(model, dict) else set()
+    listed = [token.get("content") for token in fast.get("added_tokens") or () if isinstance(token, dict)]
+    added = [token for token in listed if isinstance(token, str) and token not in known]
+    if added and vocab.is_file():
+        known = set(read_entries(vocab))
+        added = [token for token in added if token not in known]
+    if added:
+        warn_once(
+            f"{folder / FAST_FILE}: adds tokens that are not in the vocabulary ({', '.join(added[:5])}"
+            f"{', ...' if len(added) > 5 else ''}); kbert splits them like any text"
+        )
 
 
 def read_max_length(folder: Path, limit: int) -> int:

@@ -34,4 +34,5 @@ def text_module(task: Task, model, max_length: int | None = None, precision: str
     """
     if task.name not in _GRAPHS:
         raise InputError(f"the task is {task.name}; expected one of {', '.join(_GRAPHS)}")
+    task.check_config(model.config)
     return _GRAPHS[task.name](task, model, max_length, precision)

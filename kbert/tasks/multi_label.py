@@ -1,6 +1,7 @@
 """`MultiLabel`: all the labels that apply to a text, or to a pair of texts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +30,10 @@ class MultiLabel(TextTask):
     name = "multi_label"
     best_score = "micro_f1"
     kept_of_columns = ("separator",)
+
+    def __init__(self, spec: Mapping[str, Any], tokenizer):
+        # A model from Hugging Face comes without a threshold.
+        super().__init__({"threshold": 0.5, **spec}, tokenizer)
 
     @classmethod
     def read(cls, source, columns, labelled=True):

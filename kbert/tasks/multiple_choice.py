@@ -24,6 +24,10 @@ class MultipleChoice(Task):
     name = "multiple_choice"
     best_score = "accuracy"
 
+    @property
+    def num_segments(self):
+        return 2
+
     @classmethod
     def read(cls, source, columns, labelled=True):
         columns.refuse_others(cls.name, ("text", "label"))

@@ -99,6 +99,10 @@ class QuestionAnswering(Task):
         return data.answer_faults(train, dev)
 
     @property
+    def num_segments(self):
+        return 2
+
+    @property
     def comparable_scores(self):
         return _MEASURES[self.spec["measure"]][1]
 

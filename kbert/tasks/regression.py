@@ -1,6 +1,7 @@
 """`Regression`: a number for a text, or for a pair of texts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,10 @@ class Regression(TextTask):
 
     name = "regression"
     best_score = "mean_correlation"
+
+    def __init__(self, spec: Mapping[str, Any], tokenizer):
+        # A model from Hugging Face says its numbers as they are.
+        super().__init__({"mean": 0.0, "deviation": 1.0, **spec}, tokenizer)
 
     @classmethod
     def read(cls, source, columns, labelled=True):

@@ -50,6 +50,9 @@ class Tagging(Task):
     options = {"scheme": "BIO", "crf": False, "long_text": "windows", "stride": None}
 
     def __init__(self, spec, tokenizer):
+        if "scheme" not in spec and not all(map(_is_entity_tag, spec["tags"])):
+            # A model from Hugging Face does not say it. One odd tag, and no text with it could be answered.
+            spec = {"scheme": None, "best_score": "accuracy", **spec}
         super().__init__(spec, tokenizer)
         if self.spec["long_text"] not in _LONG_TEXT:
             raise InputError(f"long_text={self.spec['long_text']!r}; expected {' or '.join(_LONG_TEXT)}")

@@ -118,6 +118,24 @@ class Task(abc.ABC):
         """Those of `scores` by which runs may be compared, larger being better."""
         return (type(self).best_score,)
 
+    @property
+    def num_segments(self) -> int:
+        """Segments of its sequences: 2 where two texts are read as one sequence."""
+        return 1
+
+    def check_config(self, config: BertConfig) -> None:
+        """Makes sure that a model of this config tells the texts of a sequence apart.
+
+        Raises:
+            InputError: It has fewer segment embeddings than the task has segments.
+        """
+        if config.num_segments < self.num_segments:
+            raise InputError(
+                f"the model has num_segments={config.num_segments} (type_vocab_size), but {self.name} reads "
+                f"{self.num_segments} texts as one sequence, each a segment; choose a checkpoint that has "
+                f"{self.num_segments}"
+            )
+
     def check_best_score(self, rows: Sequence) -> None:  # noqa: B027 (most tasks measure all rows alike)
         """Makes sure that `best_score` is among the scores of such rows, before a model is trained by it.
 

@@ -34,6 +34,10 @@ class TextTask(Task):
             )
 
     @property
+    def num_segments(self):
+        return 2 if self.spec["pair"] else 1
+
+    @property
     def in_windows(self) -> bool:
         """Whether long texts are read in parts."""
         return self.spec["long_text"] == "windows"

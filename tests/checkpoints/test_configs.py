@@ -134,6 +134,16 @@ def test_positions_beyond_the_trained_ones_travel(make_model, tmp_path, form):
     assert checkpoints.load(tmp_path).config.longest_sequence == 30
 
 
+@pytest.mark.parametrize("values", [CONFIG.to_dict(), SIZES], ids=["own", "theirs"])
+def test_a_file_of_a_windows_editor_is_read(tmp_path, values):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(values), encoding="utf-8-sig")
+    assert checkpoints.read_config(path) == CONFIG
+    path.write_text(json.dumps(values), encoding="utf-16")
+    with pytest.raises(InputError, match="config.json: is no UTF-8 text .*; save it as UTF-8"):
+        checkpoints.read_config(path)
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"hidden_size": 8}'])
 @pytest.mark.parametrize("name", ["config.json", "bert_config.json"])
 def test_a_damaged_config_is_refused(tmp_path, name, text):

@@ -5,10 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
+import kbert
 from kbert import InputError, checkpoints
 from kbert.checkpoints import huggingface
+from kbert.data import TaggedText
+from kbert.export import text_module
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,23 +68,66 @@ def test_labels_of_a_classifier_travel(make_model, tmp_path):
     assert checkpoints.read_spec(tmp_path / "kbert")["task"] == task
 
 
-@pytest.mark.slow
-def test_a_classifier_from_hugging_face_answers_texts(make_model, tiny_vocab, tmp_path):
-    import kbert
+@pytest.fixture
+def from_hugging_face(make_model, tiny_vocab, tmp_path):
+    """(class name, arguments of the head, labels) -> the folders in Hugging Face's form and in kbert's."""
 
-    model = make_model("BertClassifier", vocab_size=120, max_length=30)
-    (tmp_path / "hf").mkdir()
-    huggingface.write(tmp_path / "hf", model, ["no", "ja", "möglich"])
-    shutil.copyfile(tiny_vocab, tmp_path / "hf" / "vocab.txt")
-    checkpoints.convert(tmp_path / "hf", tmp_path / "kbert", "kbert")
-    answer = kbert.pipeline(tmp_path / "kbert")("the film was good")
-    assert answer["label"] in ("no", "ja", "möglich") and answer["probabilities"].keys() == {
-        "no",
-        "ja",
-        "möglich",
-    }
-    checkpoints.convert(tmp_path / "hf", tmp_path / "pairs", "kbert", pair=True)
-    assert kbert.pipeline(tmp_path / "pairs")("the film", "was good")["label"]
+    def make(name, head, labels):
+        (tmp_path / "hf").mkdir()
+        model = make_model(name, head, vocab_size=120, max_length=30)
+        huggingface.write(tmp_path / "hf", model, labels)
+        shutil.copyfile(tiny_vocab, tmp_path / "hf" / "vocab.txt")
+        checkpoints.convert(tmp_path / "hf", tmp_path / "kbert", "kbert")
+        return tmp_path / "hf", tmp_path / "kbert"
+
+    return make
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["single", "multi", "regression"])
+def test_a_classifier_from_hugging_face_answers_texts(from_hugging_face, tmp_path, kind):
+    labels = ["stars"] if kind == "regression" else ["no", "ja", "möglich"]
+    theirs, ours = from_hugging_face("BertClassifier", {"num_classes": len(labels), "kind": kind}, labels)
+    pipeline = kbert.pipeline(ours)
+    text = "the film was good"
+    answer, vocab = pipeline(text), pipeline.task.tokenizer.vocab
+    token_ids = [[vocab.cls_id, *map(vocab.id, text.split()), vocab.sep_id]]
+    logits = np.asarray(pipeline.model({"token_ids": np.array(token_ids)})["logits"])[0]
+    if kind == "regression":
+        assert answer == {"score": pytest.approx(logits[0], abs=1e-4)}
+    elif kind == "multi":
+        assert answer["labels"] == [label for label, logit in zip(labels, logits, strict=True) if logit >= 0]
+    else:
+        assert answer["label"] == labels[logits.argmax()] and [*answer["probabilities"]] == labels
+    exported = text_module(pipeline.task, pipeline.model).answer(tf.constant([text]))
+    if kind == "regression":
+        assert exported["score"].numpy() == pytest.approx([answer["score"]], abs=1e-4)
+    else:
+        assert exported["probabilities"].numpy()[0] == pytest.approx(list(answer["probabilities"].values()))
+    checkpoints.convert(theirs, tmp_path / "pairs", "kbert", pair=True)
+    assert kbert.pipeline(tmp_path / "pairs")("the film", "was good").keys() == answer.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tags", [["NOUN", "VERB", "O"], ["O", "B-PER", "X"], ["O", "B-PER", "I-PER"]])
+def test_a_tagger_from_hugging_face_answers_texts(from_hugging_face, tags):
+    _, ours = from_hugging_face("BertTagger", {"num_tags": 3}, tags)
+    pipeline = kbert.pipeline(ours)
+    are_entities = tags[2] == "I-PER"
+    assert pipeline.task.scheme == ("BIO" if are_entities else None)
+    texts = ["the film was good", "a bad play"]
+    answers = pipeline(texts)
+    assert [("entities" in answer, len(answer["tags"])) for answer in answers] == [
+        (are_entities, len(text.split())) for text in texts
+    ]
+    if not are_entities:
+        rows = [
+            TaggedText(row.text, row.words, tuple(answer["tags"]), "texts")
+            for row, answer in zip(pipeline.task.rows_of(texts), answers, strict=True)
+        ]
+        assert pipeline.task.scores(rows, answers) == {pipeline.task.best_score: 1.0}
+    exported = text_module(pipeline.task, pipeline.model).answer(tf.constant(texts))
+    assert exported["tags"].numpy().astype(str).ravel().tolist()[:4] == answers[0]["tags"]
 
 
 def test_labels_and_kinds_make_the_round_trip(make_model, tmp_path):
@@ -97,6 +145,39 @@ def test_labels_that_a_form_cannot_keep_are_said(make_model, tmp_path, caplog):
     with caplog.at_level(logging.WARNING, logger="absl"):
         checkpoints.convert(tmp_path / "a", tmp_path / "b", "google")
     assert "does not keep the labels x, y, z" in caplog.text
+
+
+@pytest.mark.parametrize("form", ["google", "huggingface", "keras_hub", "kbert"])
+def test_a_regression_answers_in_the_unit_of_its_task(make_model, tmp_path, inputs, form):
+    model = make_model("BertClassifier", {"num_classes": 1, "kind": "regression"}, activation="gelu_tanh")
+    task = {"name": "regression", "pair": False, "mean": 3.25, "deviation": 1.75}
+    checkpoints.save_folder(tmp_path / "a", model, task)
+    checkpoints.convert(tmp_path / "a", tmp_path / "b", form)
+    loaded, read = checkpoints.load(tmp_path / "b"), checkpoints.read_task(tmp_path / "b") or {}
+    answers = loaded(inputs)["logits"] * read.get("deviation", 1) + read.get("mean", 0)
+    np.testing.assert_allclose(answers, model(inputs)["logits"] * 1.75 + 3.25, rtol=1e-5)
+    assert loaded.kind == "regression"
+
+
+@pytest.mark.parametrize(
+    ("form", "threshold", "said"),
+    [
+        ("huggingface", 0.5, None),
+        ("huggingface", 0.3125, "threshold=0.312"),
+        ("keras_hub", 0.3125, "the labels x, y; threshold=0.312"),
+        ("google", 0.3125, "the labels x, y; threshold=0.312; kind='multi', and is read as 'single'"),
+        ("kbert", 0.3125, None),
+    ],
+)
+def test_what_a_form_cannot_keep_is_said_once(make_model, tmp_path, caplog, form, threshold, said):
+    model = make_model("BertClassifier", {"num_classes": 2, "kind": "multi"}, activation="gelu_tanh")
+    task = {"name": "multi_label", "labels": ["x", "y"], "pair": False, "threshold": threshold}
+    checkpoints.save_folder(tmp_path / "a", model, task)
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        checkpoints.convert(tmp_path / "a", tmp_path / "b", form)
+    messages = [record.message for record in caplog.records if "does not keep" in record.message]
+    assert messages == ([f"{tmp_path / 'b'}: this form does not keep {said}"] if said else [])
+    assert checkpoints.load(tmp_path / "b").kind == ("single" if form == "google" else "multi")
 
 
 def test_a_vocabulary_in_tokenizer_json_alone_is_written_out(make_model, tiny_vocab, tmp_path):

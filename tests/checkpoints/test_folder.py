@@ -1,3 +1,4 @@
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,54 @@ def test_saving_again_replaces_the_model_and_keeps_other_files(make_model, tmp_p
     checkpoints.save_folder(folder, model)
     assert (folder / "logs").is_dir()
     assert_same_weights(checkpoints.load(folder), model)
+
+
+@pytest.mark.parametrize("kind", ["link", "link to nothing yet", "mount point"])
+def test_a_folder_on_another_disk_is_saved_into(make_model, tmp_path, monkeypatch, assert_same_weights, kind):
+    disk = folder = tmp_path / "disk"
+    disk.mkdir()
+    if kind != "mount point":
+        folder = tmp_path / "model"
+        folder.symlink_to(disk / "model")
+    if kind != "link to nothing yet":
+        checkpoints.save_folder(disk if kind == "mount point" else disk / "model", make_model("Bert"))
+
+    def refuse_crossing(move):
+        def checked(file, target):
+            if file.resolve().is_relative_to(disk) != target.resolve().is_relative_to(disk):
+                raise OSError(errno.EXDEV, "Invalid cross-device link")
+            assert file.resolve() != disk
+            return move(file, target)
+
+        return checked
+
+    for name in ("replace", "rename"):
+        monkeypatch.setattr(Path, name, refuse_crossing(getattr(Path, name)))
+    model = make_model("BertClassifier", seed=1)
+    checkpoints.save_folder(folder, model)
+    assert_same_weights(checkpoints.load(folder), model)
+    assert {file.name for file in folder.iterdir()} == {"kbert.json", "weights.safetensors"}
+    assert {file.name for file in tmp_path.iterdir()} == {"disk", folder.name}
+
+
+@pytest.mark.parametrize("name", ["vocab.txt", "weights.safetensors", "kbert.json"])
+def test_a_file_that_cannot_be_moved_leaves_the_old_model(
+    make_model, tmp_path, vocab, monkeypatch, assert_same_weights, name
+):
+    folder, model, replace = tmp_path / "model", make_model("Bert"), Path.replace
+    checkpoints.save_folder(folder, model, TASK)
+
+    def fail(file, target):
+        if target.name == name:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        return replace(file, target)
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(PermissionError):
+        checkpoints.save_folder(folder, make_model("BertClassifier", seed=1), None, vocab)
+    assert_same_weights(checkpoints.load(folder), model)
+    assert checkpoints.read_task(folder) == TASK
+    assert {file.name for file in folder.iterdir()} == {"kbert.json", "weights.safetensors"}
 
 
 def test_a_crf_and_its_constraints_are_kept(make_model, tmp_path, assert_same_weights):

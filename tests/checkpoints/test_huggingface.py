@@ -219,6 +219,28 @@ def test_an_unknown_problem_type_is_refused(written, edit_json):
         checkpoints.load(folder)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [
+        ("sbert_ce_default_activation_function", "torch.nn.modules.linear.Identity", None),
+        ("sbert_ce_default_activation_function", "torch.nn.modules.activation.Sigmoid", "Sigmoid"),
+        ("sentence_transformers", {"version": "5.0.0"}, None),
+        ("sentence_transformers", {"activation_fn": "torch.nn.modules.linear.Identity"}, None),
+        ("sentence_transformers", {"activation_fn": "torch.nn.modules.activation.Sigmoid"}, "Sigmoid"),
+    ],
+)
+def test_cross_encoders_are_read(written, edit_json, caplog, assert_same_weights, key, value, named):
+    model, folder = written("BertClassifier", {"num_classes": 1, "kind": "regression"})
+    edit_json(folder / "config.json", problem_type=None, **{key: value})
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        assert_same_weights(checkpoints.load(folder), model)
+        assert checkpoints.read_task(folder)["name"] == "regression"
+    said = [record.message for record in caplog.records]
+    assert len(said) == (named is not None)
+    if named:
+        assert f"activation.{named} of the logits; kbert gives the logits themselves" in said[0]
+
+
 def test_labels_become_a_task(written):
     labels = [f"l{number}" for number in range(11)]  # in the order of numbers, not of their digits
     _, folder = written("BertClassifier", {"num_classes": 11}, labels)
@@ -253,10 +275,11 @@ def test_labels_that_do_not_fit_the_weights_are_refused(written, edit_json, labe
         checkpoints.load(folder)
 
 
-def test_classes_that_kbert_has_not_are_refused_but_lend_their_encoder(written, edit_json, make_model):
+@pytest.mark.parametrize("name", ["BertForColouring", "BertForNextSentencePrediction", "BertLMHeadModel"])
+def test_classes_that_kbert_has_not_are_refused_but_lend_their_encoder(written, edit_json, make_model, name):
     model, folder = written("BertClassifier")
-    edit_json(folder / "config.json", architectures=["BertForColouring"])
-    with pytest.raises(InputError, match="'BertForColouring'"):
+    edit_json(folder / "config.json", architectures=[name])
+    with pytest.raises(InputError, match=f"'{name}'"):
         checkpoints.load(folder)
     other = make_model("BertPretrainer", seed=1)
     checkpoints.load_encoder_into(other, folder)

@@ -153,6 +153,14 @@ def test_more_and_fewer_layers_than_configured(folder, edit_json):
         checkpoints.load(folder)
 
 
+def test_the_config_of_google_s_chinese_model_is_read(folder, edit_json):
+    config = checkpoints.read_config(folder)
+    unread = {"directionality": "bidi", "pooler_type": "first_token_transform", "pooler_fc_size": 768}
+    numbers = {"pooler_num_attention_heads": 12, "pooler_num_fc_layers": 3, "pooler_size_per_head": 128}
+    edit_json(folder / "bert_config.json", **unread, **numbers)
+    assert checkpoints.read_config(folder) == config
+
+
 @pytest.mark.parametrize(
     "key, value", [("embedding_size", 4), ("norm_first", True), ("colour", "red"), ("hidden_act", "mish")]
 )

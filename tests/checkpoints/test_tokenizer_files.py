@@ -72,13 +72,60 @@ def test_a_length_without_bound_is_none(tmp_path):
     [
         ({"do_lower_case": True, "strip_accents": False}, "'strip_accents': False"),
         ({"do_lower_case": True, "tokenize_chinese_chars": False}, "'tokenize_chinese_chars': False"),
+        ({"do_lower_case": True, "do_basic_tokenize": False}, "'do_basic_tokenize': False"),
+        (
+            {
+                "do_lower_case": True,
+                "tokenizer_class": "BertJapaneseTokenizer",
+                "word_tokenizer_type": "mecab",
+                "subword_tokenizer_type": "character",
+            },
+            "{'word_tokenizer_type': 'mecab', 'subword_tokenizer_type': 'character', 'tokenizer_class': "
+            "'BertJapaneseTokenizer'}",
+        ),
     ],
 )
 def test_another_way_of_splitting_is_warned_of(tmp_path, caplog, options, message):
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(options))
     with caplog.at_level(logging.WARNING, logger="absl"):
         assert tokenizer_files.read_lowercase(tmp_path) is True
-    assert message in caplog.text
+        tokenizer_files.read_lowercase(tmp_path)
+    (record,) = caplog.records
+    assert record.message.startswith(f"{tmp_path / 'tokenizer_config.json'}: says ")
+    assert message in record.message
+
+
+@pytest.mark.parametrize("options", [{}, {"tokenizer_class": "BertTokenizer"}])
+def test_the_config_of_the_model_names_a_tokenizer_where_no_other_file_does(tmp_path, caplog, options):
+    (tmp_path / "config.json").write_text('{"tokenizer_class": "BertJapaneseTokenizer"}')
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(options))
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        assert tokenizer_files.read_lowercase(tmp_path) is None
+    assert ("config.json: says {'tokenizer_class': 'BertJapaneseTokenizer'}" in caplog.text) != bool(options)
+
+
+@pytest.mark.parametrize("in_vocab_file", [False, True])
+def test_added_tokens_outside_of_the_vocabulary_are_warned_of(written, edit_json, caplog, in_vocab_file):
+    folder = written(True)
+    fast = json.loads((folder / "tokenizer.json").read_text())
+    added = [*fast["added_tokens"], {"id": 99, "content": "<user>"}]
+    edit_json(folder / "tokenizer.json", added_tokens=added)
+    if in_vocab_file:
+        with open(folder / "vocab.txt", "a", encoding="utf-8") as file:
+            file.write("<user>\n")
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        assert tokenizer_files.read_lowercase(folder) is True
+    expected = "tokenizer.json: adds tokens that are not in the vocabulary (<user>); kbert splits"
+    assert (expected in caplog.text) != in_vocab_file
+
+
+def test_the_tokenizers_of_bert_split_as_kbert_does(written, edit_json, caplog):
+    folder = written(True)
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        for name in ("BertTokenizer", "BertTokenizerFast", "PreTrainedTokenizerFast", "ElectraTokenizer"):
+            edit_json(folder / "tokenizer_config.json", tokenizer_class=name)
+            assert tokenizer_files.read_lowercase(folder) is True
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,15 @@ import pytest
 
 from kbert.data import Example, ScoredExample, labelled_rows
 from kbert.errors import InputError
-from kbert.tasks import Classification, Columns, Embedding, MultiLabel, MultipleChoice, Regression
+from kbert.tasks import (
+    Classification,
+    Columns,
+    Embedding,
+    MultiLabel,
+    MultipleChoice,
+    QuestionAnswering,
+    Regression,
+)
 
 WORDS = "the a is was not good bad film very play".split()
 
@@ -125,3 +133,25 @@ def test_the_split_is_that_of_the_columns(kind, settings, monkeypatch):
 
 def test_the_options_are_those_of_all_three(tokenizer):
     assert Classification.options == MultiLabel.options == Regression.options
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "reads_pairs"),
+    [
+        (Classification, {"labels": ["a", "b"], "pair": True}, True),
+        (Classification, {"labels": ["a", "b"], "pair": False}, False),
+        (Regression, {"pair": True}, True),
+        (MultipleChoice, {}, True),
+        (QuestionAnswering, {"measure": "squad"}, True),
+        (Embedding, {"pair": True, "form": "pairs"}, False),  # Each text is a sequence of its own.
+    ],
+)
+def test_a_model_of_one_segment_reads_no_pairs(tokenizer, tiny_config, kind, spec, reads_pairs):
+    task = kind({"max_length": 16, "lowercase": True, **spec}, tokenizer)
+    task.check_config(tiny_config)
+    one = tiny_config.replace(num_segments=1)
+    if not reads_pairs:
+        task.check_config(one)
+        return
+    with pytest.raises(InputError, match=f"num_segments=1 .type_vocab_size., but {kind.name} reads 2 texts"):
+        task.check_config(one)
