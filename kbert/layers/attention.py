@@ -9,6 +9,7 @@ from kbert.layers.dense import AdaptableDense
 from kbert.layers.dropout import Dropout
 from kbert.layers.faster_ops import attention_for_training, has_attention_for_training
 from kbert.layers.int8 import Int8Dense
+from kbert.layers.masks import HIDDEN_SCORE
 
 
 @keras.saving.register_keras_serializable(package="kbert")
@@ -143,6 +144,9 @@ class SelfAttention(keras.layers.Layer):
         """The context of each token, (B, Q, H), and the probabilities; None where a faster way has none."""
         if self._is_fused(training, return_probabilities):
             return self._joined(_fused_attention(query, key, value, bias)), None
+        if bias is not None and self.compute_dtype == "float16":
+            # Keras has cast it, and -1e9 became -inf, which makes a row of padding alone NaN.
+            bias = ops.maximum(ops.cast(bias, "float32"), HIDDEN_SCORE)
         # The queries are scaled, not the scores, of which there are S/D times as many.
         query = query * ops.cast(1.0 / math.sqrt(query.shape[-1]), query.dtype)
         if training and has_attention_for_training() and not return_probabilities:

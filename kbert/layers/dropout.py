@@ -42,11 +42,19 @@ class Dropout(keras.layers.Dropout):
     Returns:
         As the inputs.
 
+    Raises:
+        ValueError: The rate is out of range, or there is a `noise_shape`.
+
     Reference:
         Srivastava et al., 2014, "Dropout: A Simple Way to Prevent Neural Networks from Overfitting".
     """
 
     def __init__(self, rate: float, seed: int | None = None, **kwargs):
+        if rate >= 1 or kwargs.get("noise_shape") is not None:
+            raise ValueError(
+                f"rate={rate}, noise_shape={kwargs.get('noise_shape')}: expected a rate below 1, and no "
+                f"noise_shape, as each value is dropped for itself; keras.layers.Dropout has both"
+            )
         super().__init__(rate, seed=seed, **kwargs)
         self._drawn_seeds = iter(())
 

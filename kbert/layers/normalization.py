@@ -14,7 +14,7 @@ class LayerNorm(keras.layers.LayerNormalization):
 
     Call arguments:
         inputs: float (..., H).
-        training: Python bool; which of the two ways; the values are the same.
+        training: Python bool; which of the two ways; the values are the same, and computed in float32.
 
     Returns:
         As the inputs, in the compute dtype.
@@ -27,7 +27,9 @@ class LayerNorm(keras.layers.LayerNormalization):
         usual = self.scale and self.center and self.axis in (-1, [-1])
         if training or not usual or getattr(self, "rms_scaling", False):
             return super().call(inputs)
-        inputs = ops.cast(inputs, self.compute_dtype)
+        dtype = keras.backend.result_type(self.compute_dtype, "float32")  # Squares need the range.
+        inputs, gamma, beta = (ops.cast(values, dtype) for values in (inputs, self.gamma, self.beta))
         centred = inputs - ops.mean(inputs, axis=-1, keepdims=True)
         variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
-        return centred * ops.rsqrt(variance + self.epsilon) * self.gamma + self.beta
+        outputs = centred * ops.rsqrt(variance + self.epsilon) * gamma + beta
+        return ops.cast(outputs, self.compute_dtype)

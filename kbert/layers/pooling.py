@@ -41,7 +41,8 @@ def max_pool(sequence, padding_mask):
     """
     real = _real(padding_mask)
     # Finite, unlike -inf: what the gradient multiplies by 0 must not be infinite.
-    largest = ops.max(ops.where(real, ops.cast(sequence, "float32"), -1e9), axis=1)
+    sequence = ops.where(real, ops.cast(sequence, "float32"), -1e9)
+    largest = ops.max(sequence, axis=1, initial=-1e9)  # Else no rows at all would be an error.
     return ops.where(ops.any(real, axis=1), largest, 0.0)
 
 

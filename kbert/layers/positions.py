@@ -36,7 +36,8 @@ def vectors_at(sequence, positions):
     """
     if positions is None:
         return sequence
-    return sequence[:, :1] if positions is FIRST else gather_positions(sequence, positions)
+    # Not `is FIRST`: that of a model which was saved and loaded is another string.
+    return sequence[:, :1] if isinstance(positions, str) else gather_positions(sequence, positions)
 
 
 def bias_at(bias, positions):

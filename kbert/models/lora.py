@@ -71,8 +71,11 @@ class AdaptableModel(TextModel):
                 learning rate right while ranks are compared.
 
         Raises:
-            ValueError: There are adapters already, or the rank or alpha is out of range.
+            ValueError: There are adapters already, the rank or alpha is out of range, or the projections are
+                in 8 bits.
         """
+        if self._encoder().int8:
+            raise ValueError(f"{self.name} computes in 8 bits, which do not train; load it without int8")
         if self.lora_rank is not None:
             raise ValueError(
                 f"{self.name} has adapters of rank {self.lora_rank} already; call merge_lora() first"

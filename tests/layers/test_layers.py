@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
 from kbert.layers import (
     FIRST,
@@ -16,7 +17,10 @@ from kbert.layers import (
     TransformerBlock,
     activation,
     attention_bias,
+    first_pool,
     gather_positions,
+    max_pool,
+    mean_pool,
     part_attention_bias,
 )
 from tests.layer_contract import assert_layer_contract
@@ -73,6 +77,42 @@ def test_layer_norm_in_training_and_out_of_it():
         np.testing.assert_allclose(
             np.asarray(layer(inputs, training=training)), exact * gamma + beta, atol=2e-5
         )
+
+
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+def test_layer_norm_computes_in_float32_whatever_it_gives(dtype):
+    """Rows of one value, whose variance is 0, and of values whose squares half precision has not."""
+    layer = LayerNorm(epsilon=1e-12, dtype=dtype)
+    inputs = np.stack([np.zeros(8), np.tile([400.0, -400.0], 4), np.arange(48, 56)]).astype("float32")
+    answered, trained = (
+        np.asarray(ops.cast(layer(ops.cast(inputs, layer.compute_dtype), training=training), "float32"))
+        for training in (False, True)
+    )
+    np.testing.assert_array_equal(answered[0], np.zeros(8))
+    np.testing.assert_allclose(answered[1], np.tile([1.0, -1.0], 4), atol=1e-3)
+    np.testing.assert_allclose(answered[2], (np.arange(8) - 3.5) / np.sqrt(5.25), atol=0.01)
+    np.testing.assert_allclose(answered, trained, atol=0.01)
+
+
+def test_dropout_refuses_what_it_would_not_do():
+    for options in ({"rate": 1.0}, {"rate": 0.1, "noise_shape": (None, 1)}):
+        with pytest.raises(ValueError, match="expected a rate below 1, and no noise_shape"):
+            Dropout(**options)
+    assert Dropout.from_config(Dropout(0.1).get_config()).rate == 0.1
+
+
+@pytest.mark.parametrize("pool", [first_pool, mean_pool, max_pool])
+def test_no_rows_have_no_vectors(pool):
+    assert ops.shape(pool(np.zeros((0, 5, 8), "float32"), np.ones((0, 5)))) == (0, 8)
+
+
+def test_a_model_that_asks_for_first_tokens_is_saved_and_loaded(tmp_path):
+    inputs = keras.Input((5, 8))
+    model = keras.Model(inputs, TransformerBlock(2, 16)(inputs, positions=FIRST))
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(again(HIDDEN), model(HIDDEN))
+    assert again(HIDDEN).shape == (3, 1, 8)
 
 
 @pytest.mark.parametrize("options", [{"center": False}, {"scale": False}, {"axis": 1}])
@@ -228,10 +268,15 @@ def test_a_block_takes_the_kernel_that_writes_no_scores(monkeypatch, asked, call
     assert len(seen) == calls
 
 
-def test_a_row_of_padding_stays_finite_and_uniform():
-    layer = SelfAttention(2, attention_dropout=0.0, initializer_range=0.7)
-    _, probabilities = layer(HIDDEN, attention_bias(np.zeros((3, 5))), return_probabilities=True)
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_a_row_of_padding_stays_finite_and_uniform(dtype):
+    layer = SelfAttention(2, attention_dropout=0.0, initializer_range=0.7, dtype=dtype)
+    hidden = ops.cast(HIDDEN, layer.compute_dtype)  # A bias is cast to it as well, out of float16's range.
+    _, probabilities = layer(hidden, attention_bias(np.zeros((3, 5))), return_probabilities=True)
     np.testing.assert_allclose(probabilities, np.full((3, 2, 5, 5), 0.2), atol=1e-6)
+    for training in (False, True):
+        outputs = layer(hidden, attention_bias(np.zeros((3, 5))), training=training)
+        assert np.isfinite(ops.cast(outputs, "float32")).all()
 
 
 @pytest.mark.parametrize("dtype", ["bool", "int32", "float32"])

@@ -276,6 +276,8 @@ def test_wrong_order_is_said(tiny_config, tmp_path):
     with pytest.raises(ValueError, match="rank of 0"):
         model.enable_lora(0)
     assert model.lora_rank is None and len(model.trainable_weights) == len(model.weights)
+    with pytest.raises(ValueError, match="computes in 8 bits, which do not train"):
+        Bert(tiny_config, int8=True).enable_lora(2)
     model.enable_lora(2)
     with pytest.raises(ValueError, match=r"rank 2 already; call merge_lora\(\)"):
         model.enable_lora(4)

@@ -62,6 +62,21 @@ def test_a_choice_of_padding_is_never_chosen(tiny_config, inputs):
     assert np.isfinite(numbers(model(inputs))["logits"]).all()
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="takes gradients by TensorFlow's tape")
+@pytest.mark.parametrize("dtype", ["float32", "mixed_float16"])
+def test_a_choice_of_padding_has_finite_gradients(tiny_config, inputs, dtype):
+    import tensorflow as tf
+
+    model = randomised(BertMultipleChoice(tiny_config, dtype=dtype))
+    with tf.GradientTape() as tape:
+        logits = tf.cast(model(inputs, training=True)["logits"], tf.float32)
+        loss = tf.reduce_sum(tf.nn.log_softmax(logits)[:, 0])
+    for weight, gradient in zip(
+        model.trainable_weights, tape.gradient(loss, [w.value for w in model.trainable_weights]), strict=True
+    ):
+        assert gradient is None or np.isfinite(tf.convert_to_tensor(gradient)).all(), weight.path
+
+
 def test_choices_need_an_axis(tiny_config):
     with pytest.raises(ValueError, match=r"\(2, 7\).*three axes"):
         BertMultipleChoice(tiny_config)({"token_ids": np.ones((2, 7), "int32")})
