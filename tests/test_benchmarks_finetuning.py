@@ -103,7 +103,13 @@ def test_the_head_of_the_peer_is_the_one_that_fine_tuning_starts_with(
         raise Prepared([weight.numpy() for weight in model.head_weights])
 
     monkeypatch.setattr(fine_tuning.recipe_parts, "prepare_model", stop)
-    words = {"labels": ["a", "b", "c"], "tags": ["B-x", "I-x", "O"], "crf": False, "measure": "squad"}
+    words = {
+        "pair": False,
+        "labels": ["a", "b", "c"],
+        "tags": ["B-x", "I-x", "O"],
+        "crf": False,
+        "measure": "squad",
+    }
     task = task_class(name)({**words, "max_length": 32, "stride": 8}, None)
     start = types.SimpleNamespace(config=tiny_config)
     options = {"init": None, "settings": RunSettings(seed=3), "model_dir": tmp_path}
