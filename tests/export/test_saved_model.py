@@ -84,12 +84,14 @@ def test_stranger_gives_the_models_answers_from_a_moved_folder(
             np.testing.assert_allclose(outputs[name], np.array([row[name] for row in rows]), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_checkpoint_has_the_size_of_the_weights(exported, make_model):
     size = os.path.getsize(os.path.join(exported["single"], "variables", "variables.data-00000-of-00001"))
     graph_of_objects = 10_000  # bytes, names of the variables
     assert 0 <= size - 4 * make_model().count_params() < graph_of_objects
 
 
+@pytest.mark.slow
 def test_warmup_records_are_requests_to_the_signatures(exported):
     for path in exported.values():
         records = tf.data.TFRecordDataset(os.path.join(path, "assets.extra", "tf_serving_warmup_requests"))
@@ -112,6 +114,7 @@ def test_warmup_records_are_requests_to_the_signatures(exported):
         assert lengths[0][0] < 32 and lengths[1] == [MAX_LENGTH]
 
 
+@pytest.mark.slow
 def test_description_tells_what_a_client_needs(exported, tokenizer):
     with open(os.path.join(exported["pair"], "assets.extra", "kbert.json"), encoding="utf-8") as file:
         description = json.load(file)
@@ -135,6 +138,7 @@ def test_description_tells_what_a_client_needs(exported, tokenizer):
         assert file.read().split("\n")[:-1] == list(tokenizer.vocab.tokens)
 
 
+@pytest.mark.slow
 def test_folder_can_be_read_by_others(exported):
     for path in exported.values():
         assert os.stat(path).st_mode & 0o055 == 0o055 & ~_umask()
