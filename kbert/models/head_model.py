@@ -47,6 +47,9 @@ class HeadModel(AdaptableModel):
             return
         self.bert.build()
         self.build_heads()
+        if not self.trainable:  # Subclasses make their heads without looking.
+            for layer in self.layers:
+                layer.trainable = False
         self.built = True
 
     def build_heads(self) -> None:
