@@ -47,7 +47,7 @@ MODELS = {
 }
 
 #: Constructor arguments that say nothing about the weights, or are kept elsewhere.
-_NOT_OF_THE_HEAD = ("config", "name", "dtype", "remat", "unpad", "int8")
+_NOT_OF_THE_HEAD = ("config", "name", "trainable", "dtype", "remat", "unpad", "int8")
 
 
 def save_folder(

@@ -225,6 +225,7 @@ class Bert(AdaptableModel):
             "unpad": self.unpad,
             "int8": self.int8,
             "name": self.name,
+            "trainable": self.trainable,
             "dtype": self.dtype_policy.name,
         }
 

@@ -77,6 +77,7 @@ class HeadModel(AdaptableModel):
             "unpad": self.bert.unpad,
             "int8": self.bert.int8,
             "name": self.name,
+            "trainable": self.trainable,
             "dtype": self.dtype_policy.name,
         }
 
