@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kbert.checkpoints.names import weight_paths
 from kbert.errors import InputError
 from kbert.models import require_merged
+from kbert.models.paths import weight_paths
 from kbert.text import Vocab
 from kbert.text.normalization import split_words
 

@@ -21,6 +21,7 @@ def assert_layer_contract(layer_class, init_kwargs, inputs, call_kwargs=None, *,
       `build` nor a call moves it;
     - dropout: the same seed gives the same outputs, another one others, each call others; none at inference;
     - build: by shape and by a call give the same weights and outputs;
+    - frozen: a layer that was told not to train before it was built has no weight that trains;
     - spec: what Keras is told about the outputs beforehand is what comes;
     - precision: under `mixed_bfloat16` weights are float32, outputs of `mixed_dtype`, near float32's;
     - saving: a `.keras` file gives the same outputs, without `custom_objects`;
@@ -40,6 +41,7 @@ def assert_layer_contract(layer_class, init_kwargs, inputs, call_kwargs=None, *,
     _check_config(case)
     _check_dropout(case)
     _check_build(case)
+    _check_frozen(case)
     _check_spec(case)
     _check_precision(case, mixed_dtype)
     _check_saving(case)
@@ -174,6 +176,15 @@ def _check_build(case):
     _assert_equal(
         "build: by shape and by call compute different outputs", case.call(by_shape), case.call(by_call)
     )
+
+
+def _check_frozen(case):
+    given, set_later = case.make(trainable=False), case.make()
+    set_later.trainable = False
+    for layer in (given, set_later):
+        case.call(layer)
+        trains = [weight.path for weight in layer.weights if weight.trainable]
+        assert not trains, f"frozen: trains {trains}"
 
 
 def _check_spec(case):

@@ -80,6 +80,17 @@ class LeavesASublayerUnbuilt(Sound):
 
 
 @registered
+class TrainsASublayerAlways(Sound):
+    def build(self, inputs_shape, scale_shape=None):
+        super().build(inputs_shape)
+        self.inner = keras.layers.Dense(self.units, dtype=self.dtype_policy, name="inner")
+        self.inner.build((*inputs_shape[:-1], self.units))
+
+    def call(self, inputs, scale=None, training=None):
+        return self.inner(super().call(inputs, scale, training))
+
+
+@registered
 class TellsAnotherShape(Sound):
     def compute_output_shape(self, inputs_shape, scale_shape=None):
         return (*inputs_shape[:-1], self.units + 1)
@@ -196,6 +207,7 @@ def test_float32_outputs_under_mixed_precision_are_said_by_the_caller():
         (ForgetsItsName, "config: does not survive JSON"),
         (MovesItsConfig, "config: moved by build"),
         (LeavesASublayerUnbuilt, "build: by shape and by call give different weights"),
+        (TrainsASublayerAlways, r"frozen: trains \['.*inner/kernel', '.*inner/bias'\]"),
         (TellsAnotherShape, "spec: shape"),
         (TellsAnotherType, "spec: dtype bfloat16 told, float32 came, under mixed_bfloat16"),
         (FloatsAllTheWay, r"precision: outputs are \['float32'\]"),

@@ -30,7 +30,7 @@ def fill(
     """Assigns every weight from the checkpoint, one at a time, after checking that all fit.
 
     Args:
-        weights: kbert's name -> variable (see `names.weight_paths`).
+        weights: kbert's name -> variable (see `kbert.models.paths`).
         checkpoint: Where the arrays come from.
         num_layers: Blocks of the model; those of the checkpoint beyond are left alone.
         other_heads: The checkpoint's heads that the model has not are left alone, instead of refused.

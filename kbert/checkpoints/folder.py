@@ -9,7 +9,7 @@ import numpy as np
 
 from kbert.checkpoints.checkpoint import Checkpoint
 from kbert.checkpoints.configs import read_json, write_json
-from kbert.checkpoints.names import KBERT, weight_paths
+from kbert.checkpoints.names import KBERT
 from kbert.checkpoints.staging import staged
 from kbert.checkpoints.tensors import SafetensorsFile, write_safetensors
 from kbert.checkpoints.tokenizer_files import VOCAB_FILE
@@ -26,6 +26,7 @@ from kbert.models import (
     BertTagger,
     require_merged,
 )
+from kbert.models.paths import weight_paths
 
 SPEC_FILE = "kbert.json"
 _WEIGHTS_FILE = "weights.safetensors"
@@ -47,7 +48,7 @@ MODELS = {
 }
 
 #: Constructor arguments that say nothing about the weights, or are kept elsewhere.
-_NOT_OF_THE_HEAD = ("config", "name", "dtype", "remat", "unpad", "int8")
+_NOT_OF_THE_HEAD = ("config", "name", "trainable", "dtype", "remat", "unpad", "int8")
 
 
 def save_folder(

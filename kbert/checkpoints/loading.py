@@ -11,11 +11,11 @@ from kbert.checkpoints import vocabulary
 from kbert.checkpoints.checkpoint import HEADS, Checkpoint
 from kbert.checkpoints.filling import fill
 from kbert.checkpoints.forms import detect, find_vocab, first_layers, read_lowercase
-from kbert.checkpoints.names import weight_paths
 from kbert.config import BertConfig
 from kbert.errors import InputError
 from kbert.models import Bert
 from kbert.models.blank import blank
+from kbert.models.paths import weight_paths
 from kbert.vocab_file import read_entries
 
 #: Fields of BertConfig in which an encoder and the checkpoint that fills it must agree. Some of them leave no

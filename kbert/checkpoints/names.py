@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kbert.errors import InputError
+from kbert.models.paths import weight_paths
 
 _BLOCK = re.compile(r"layer_(\d+)")
 
@@ -216,13 +217,3 @@ def foreign_arrays(table: dict[str, Stored], model, form: str) -> dict[str, np.n
         row = stored(table, path)
         arrays |= zip(row.names, row.split(np.asarray(weight, np.float32)), strict=True)
     return arrays
-
-
-def weight_paths(model) -> dict:
-    """Name in kbert -> variable, of every weight of a built model.
-
-    Args:
-        model: A `Bert`, or a model that holds one as its `bert`.
-    """
-    prefix = "" if hasattr(model, "bert") else "bert/"
-    return {prefix + weight.path.split("/", 1)[1]: weight for weight in model.weights}

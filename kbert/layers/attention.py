@@ -91,6 +91,7 @@ class SelfAttention(keras.layers.Layer):
             self.lora_alpha,
             dtype=self.dtype_policy,
             name=name,
+            trainable=self.trainable,
         )
 
     def enable_lora(self, rank: int, alpha: float | None = None) -> None:

@@ -76,7 +76,9 @@ class BertEmbeddings(keras.layers.Layer):
                 f"extended_length={extended_length}; expected more than max_length={max_length} and at most "
                 f"its square, {max_length**2}"
             )
-        self.layer_norm = LayerNorm(epsilon=layer_norm_epsilon, dtype="float32", name="layer_norm")
+        self.layer_norm = LayerNorm(
+            epsilon=layer_norm_epsilon, dtype="float32", name="layer_norm", trainable=self.trainable
+        )
         self.dropout_layer = Dropout(dropout, dtype="float32", name="dropout")
 
     def build(self, token_ids_shape, segment_ids_shape=None, position_ids_shape=None):

@@ -77,18 +77,18 @@ class TransformerBlock(keras.layers.Layer):
 
     def build(self, inputs_shape, attention_bias_shape=None):
         hidden_dim = inputs_shape[-1]
-        policy = {"dtype": self.dtype_policy}
+        trains = {"trainable": self.trainable}  # Which Keras tells only those layers that are there already.
         self.attention = SelfAttention(
             self.num_heads, self.attention_dropout, self.initializer_range, int8=self.int8, name="attention",
-            **policy,
+            dtype=self.dtype_policy, **trains,
         )  # fmt: skip
         self.attention_layer_norm = LayerNorm(
-            epsilon=self.layer_norm_epsilon, dtype="float32", name="attention_layer_norm"
+            epsilon=self.layer_norm_epsilon, dtype="float32", name="attention_layer_norm", **trains
         )
         self.intermediate = self._projection("intermediate", self.intermediate_dim, self.activation)
         self.output_dense = self._projection("output", hidden_dim, chained=True)
         self.output_layer_norm = LayerNorm(
-            epsilon=self.layer_norm_epsilon, dtype="float32", name="output_layer_norm"
+            epsilon=self.layer_norm_epsilon, dtype="float32", name="output_layer_norm", **trains
         )
         self.dropout_layer = Dropout(self.dropout, name="dropout", dtype="float32")
         for layer in (self.attention, self.attention_layer_norm, self.intermediate, self.output_layer_norm):
@@ -99,7 +99,14 @@ class TransformerBlock(keras.layers.Layer):
     def _projection(self, name, units, activation=None, chained=False):
         if self.int8:
             return Int8Dense(units, activation, chained, dtype="float32", name=name)
-        return TokenDense(units, self.initializer_range, activation, dtype=self.dtype_policy, name=name)
+        return TokenDense(
+            units,
+            self.initializer_range,
+            activation,
+            dtype=self.dtype_policy,
+            name=name,
+            trainable=self.trainable,
+        )
 
     def call(
         self,

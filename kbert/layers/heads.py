@@ -36,7 +36,13 @@ class Pooler(keras.layers.Layer):
 
     def build(self, sequence_shape, first_positions_shape=None):
         width = sequence_shape[-1]
-        self.dense = TokenDense(width, self.initializer_range, dtype=self.dtype_policy, name="dense")
+        self.dense = TokenDense(
+            width,
+            self.initializer_range,
+            dtype=self.dtype_policy,
+            name="dense",
+            trainable=self.trainable,
+        )
         self.dense.build((sequence_shape[0], width))
         self.built = True
 
@@ -98,9 +104,12 @@ class MaskedLanguageModelHead(keras.layers.Layer):
             self.activation,
             dtype=self.dtype_policy,
             name="transform",
+            trainable=self.trainable,
         )
         self.transform.build(hidden_shape)
-        self.layer_norm = LayerNorm(epsilon=self.layer_norm_epsilon, dtype="float32", name="layer_norm")
+        self.layer_norm = LayerNorm(
+            epsilon=self.layer_norm_epsilon, dtype="float32", name="layer_norm", trainable=self.trainable
+        )
         self.layer_norm.build(hidden_shape)
         # As the logits: bfloat16 knows the log frequency of a rare token, where it may begin, to 1/16.
         self.bias = self.add_weight(

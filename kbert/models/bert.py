@@ -84,7 +84,7 @@ class Bert(AdaptableModel):
         if unpad and keras.backend.backend() == "tensorflow":
             self.supports_jit = False  # So that `jit_compile="auto"` leaves XLA out.
         self.int8 = int8
-        policy = {"dtype": self.dtype_policy}
+        policy = {"dtype": self.dtype_policy, "trainable": self.trainable}
         self.embeddings = BertEmbeddings(
             vocab_size=config.vocab_size,
             hidden_dim=config.hidden_dim,
@@ -225,6 +225,7 @@ class Bert(AdaptableModel):
             "unpad": self.unpad,
             "int8": self.int8,
             "name": self.name,
+            "trainable": self.trainable,
             "dtype": self.dtype_policy.name,
         }
 

@@ -47,6 +47,9 @@ class HeadModel(AdaptableModel):
             return
         self.bert.build()
         self.build_heads()
+        if not self.trainable:  # Subclasses make their heads without looking.
+            for layer in self.layers:
+                layer.trainable = False
         self.built = True
 
     def build_heads(self) -> None:
@@ -74,6 +77,7 @@ class HeadModel(AdaptableModel):
             "unpad": self.bert.unpad,
             "int8": self.bert.int8,
             "name": self.name,
+            "trainable": self.trainable,
             "dtype": self.dtype_policy.name,
         }
 

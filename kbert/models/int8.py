@@ -9,6 +9,7 @@ import numpy as np
 
 from kbert.layers import Int8Dense
 from kbert.models.lora import require_merged
+from kbert.models.paths import weight_paths
 from kbert.models.text_model import as_features, as_rows
 
 #: How much of a column's large values goes from the inputs into the weights; SmoothQuant's α.
@@ -46,10 +47,10 @@ def in_int8(model: keras.Model, batches: Iterable[Any]) -> keras.Model:
         kernel = np.asarray(plain[name].kernel)
         layer.take(kernel, plain[name].bias, observers[name].found(kernel))
     taken = {id(weight) for layer in projections.values() for weight in layer.weights}
-    values = {weight.path: weight for weight in model.weights}
-    for weight in copy.weights:
+    values = weight_paths(model)
+    for path, weight in weight_paths(copy).items():
         if id(weight) not in taken:
-            weight.assign(values[weight.path])
+            weight.assign(values[path])
     return copy
 
 

@@ -13,6 +13,7 @@ from keras import ops
 
 from kbert.errors import InputError
 from kbert.layers import AdaptableDense
+from kbert.models.frozen import freeze_parts, frozen_parts
 from kbert.models.text_model import TextModel
 
 
@@ -157,14 +158,19 @@ class AdaptableModel(TextModel):
 
     def get_build_config(self):
         config = super().get_build_config()
-        if self.lora_rank is None:
-            return config
-        return {**config, "lora": {"rank": self.lora_rank, "alpha": self.lora_alpha}}
+        if config is None:  # Without weights there is nothing to tell.
+            return None
+        own = {"frozen": frozen_parts(self)}
+        if self.lora_rank is not None:
+            own["lora"] = {"rank": self.lora_rank, "alpha": self.lora_alpha}
+        return {**config, **own}
 
     def build_from_config(self, config):
-        super().build_from_config({key: value for key, value in config.items() if key != "lora"})
+        super().build_from_config({key: config[key] for key in config if key not in ("lora", "frozen")})
         if "lora" in config:
             self.enable_lora(**config["lora"])
+        if "frozen" in config:  # Files of earlier versions do not say.
+            freeze_parts(self, config["frozen"])
 
     def _encoder(self) -> Any:
         return getattr(self, "bert", self)

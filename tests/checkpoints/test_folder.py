@@ -1,11 +1,13 @@
 import errno
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
 from kbert import InputError, checkpoints
 from kbert.checkpoints import google, huggingface
+from kbert.models import Bert, BertClassifier
 
 TASK = {
     "name": "classification",
@@ -21,6 +23,34 @@ def vocab(tmp_path):
     path = tmp_path / "words.txt"
     path.write_text("[PAD]\n[UNK]\nä\n", encoding="utf-8")
     return path
+
+
+class Around(keras.Model):
+    """A user's model, within whose call the weights of one of kbert's are made."""
+
+    def __init__(self, inner):
+        super().__init__(name="around")
+        self.inner = inner
+
+    def call(self, inputs):
+        return self.inner(inputs)
+
+
+def test_a_model_that_was_built_inside_another_is_loaded(make_model, tmp_path, inputs):
+    model = BertClassifier(make_model().config, 3)
+    expected = Around(model)(inputs)["logits"]
+    assert model.weights[0].path.startswith("around/bert_classifier/bert/")
+    checkpoints.save_folder(tmp_path / "model", model)
+    loaded = checkpoints.load(tmp_path / "model")
+    np.testing.assert_array_equal(loaded(inputs)["logits"], expected)
+
+
+@pytest.mark.parametrize("write", [checkpoints.save_folder, google.write, huggingface.write])
+def test_the_encoder_of_a_classifier_is_saved_alone(write, make_model, tmp_path, inputs):
+    encoder = make_model("BertClassifier").bert
+    write(tmp_path, encoder)
+    loaded = checkpoints.load(tmp_path, Bert)
+    np.testing.assert_array_equal(loaded(inputs)["pooled_output"], encoder(inputs)["pooled_output"])
 
 
 @pytest.mark.slow_after_first

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from kbert import InputError, checkpoints
 from kbert.checkpoints import model_garden
+from kbert.models.paths import weight_paths
 from tests.golden.model_garden import make as golden
 
 GOLDEN = Path(golden.__file__).parent
@@ -62,7 +63,7 @@ def parts_of(folder):
 
 
 def weights_of(model):
-    return {path: np.asarray(weight) for path, weight in checkpoints.names.weight_paths(model).items()}
+    return {path: np.asarray(weight) for path, weight in weight_paths(model).items()}
 
 
 def test_a_released_encoder_gives_model_garden_s_numbers():

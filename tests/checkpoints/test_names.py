@@ -10,8 +10,8 @@ from kbert.checkpoints.names import (
     only,
     part,
     stored,
-    weight_paths,
 )
+from kbert.models.paths import weight_paths
 
 GOOGLE_CLASSES = (
     "Bert",

@@ -99,6 +99,26 @@ def test_a_model_of_bfloat16_and_an_encoder_without_pooler():
     assert np.abs(want - have).mean() < 0.05 * np.abs(want).mean()
 
 
+class Around(keras.Model):
+    """A user's model, within whose call the weights of one of kbert's are made."""
+
+    def __init__(self, inner):
+        super().__init__(name="around")
+        self.inner = inner
+
+    def call(self, inputs):
+        return self.inner(inputs)
+
+
+def test_a_model_that_was_built_inside_another():
+    model = BertClassifier(BertConfig.preset("tiny", vocab_size=200).replace(num_layers=1), 3)
+    inputs = batch(5, 12, 2)
+    Around(model)(inputs)
+    assert model.weights[0].path.startswith("around/bert_classifier/bert/")
+    want, have = probabilities(moved(model), inputs), probabilities(in_int8(model, [inputs]), inputs)
+    assert 0 < np.abs(want - have).max() < 0.1
+
+
 def test_what_cannot_be_is_said(classifier, small, tmp_path):
     with pytest.raises(ValueError, match="no texts to measure"):
         in_int8(classifier, [])
