@@ -115,7 +115,14 @@ class Tagging(Task):
         if tag_ids is not None:
             rows = self._in_scheme(rows)
             _warn_of_unseen(rows, tag_ids)
-        return encode_words(rows, self.tokenizer, max_length=max_length, stride=stride, tag_ids=tag_ids)
+        return encode_words(
+            rows,
+            self.tokenizer,
+            max_length=max_length,
+            stride=stride,
+            tag_ids=tag_ids,
+            scheme=self.scheme if self.spec["crf"] else None,
+        )
 
     def blank_model(self, config, dtype=None, **kwargs):
         crf = self.spec["crf"]

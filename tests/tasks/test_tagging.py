@@ -300,6 +300,24 @@ def test_a_crf_keeps_to_the_scheme(tiny_vocab, tiny_config, scheme):
     assert sum(len(entities_of(of_row)) for of_row in tags) > 5
 
 
+@pytest.mark.parametrize("scheme", ["BIO", "BIOES"])
+@pytest.mark.parametrize("long_text", ["windows", "truncate"])
+def test_a_crf_learns_no_tags_that_it_forbids(tiny_vocab, scheme, long_text):
+    """Where a window begins or ends within an entity, a word has no piece, or shares that of another."""
+    tokenizer = WordPieceTokenizer(str(tiny_vocab))
+    rows = [text_of("the good film was bad".split(), "O B-A I-A I-A O".split()), *random_rows(7)]
+    task = one_task(rows, tokenizer, 5, crf=True, scheme=scheme, long_text=long_text)
+    encoded = task.encode(rows)
+    tags = [[task.tags[i] for i in of_row] for of_row in encoded.targets[features.TAG_IDS].to_list()]
+    assert [faulty_tags(of_row, scheme) for of_row in tags] == [[]] * len(encoded)
+    first = {"BIO": "O B-A I-A", "BIOES": "O B-A E-A"}[scheme]
+    assert tags[0] == first.split()
+    plain = one_task(rows, tokenizer, 5, scheme=scheme, long_text=long_text).encode(rows)
+    kept = [[task.tags[i] for i in of_row] for of_row in plain.targets[features.TAG_IDS].to_list()]
+    assert any(faulty_tags(of_row, scheme) for of_row in kept)
+    assert [[t != "O" for t in of_row] for of_row in kept] == [[t != "O" for t in of_row] for of_row in tags]
+
+
 @pytest.fixture
 def tiny_run(tiny_vocab, tiny_config, tmp_path):
     """A folder fine-tuned to find names and films, from JSON lines."""
