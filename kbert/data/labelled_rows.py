@@ -12,6 +12,8 @@ from kbert.errors import InputError
 
 #: Characters of a CSV field; Python's own limit of 131,072 is there for memory, and a text may be a book.
 _LONGEST_FIELD = 2**31 - 1
+#: What stands for the label of a row without one, which has a negative number in data sets.
+_NO_LABEL = "-"
 #: What a row has under a name that several columns have; wrong only where that name is read.
 _SEVERAL = object()
 
@@ -265,6 +267,6 @@ def _tfds_rows(name: str, split: str, data_dir: str | None):
 def _tfds_value(value, int2str) -> str | list:
     if getattr(value, "ndim", 0):
         return [_tfds_value(item, int2str) for item in value]
-    if int2str is not None and int(value) >= 0:
-        return int2str(int(value))
+    if int2str is not None:
+        return int2str(int(value)) if int(value) >= 0 else _NO_LABEL
     return value.decode("utf-8") if isinstance(value, bytes) else str(value)

@@ -1,6 +1,7 @@
 """Labelled files in every form, and every way in which they can be wrong."""
 
 import json
+import re
 
 import pytest
 
@@ -166,7 +167,7 @@ def test_tfds_by_name_offline(tmp_path):
     tfds = pytest.importorskip("tensorflow_datasets")
 
     class TinySentiment(tfds.core.GeneratorBasedBuilder):
-        """Three rows, made here."""
+        """Four rows, made here; the last one without a label, as SNLI has some."""
 
         VERSION = tfds.core.Version("1.0.0")
 
@@ -181,7 +182,7 @@ def test_tfds_by_name_offline(tmp_path):
             return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
 
         def _split_generators(self, dl_manager):
-            rows = [("schön", "good"), ("b", "bad"), ("c", "good")]
+            rows = [("schön", "good"), ("b", "bad"), ("c", "good"), ("no gold", -1)]
             return {"train": self._generate_examples(rows), "dev": self._generate_examples([("d", "bad")])}
 
         def _generate_examples(self, rows):
@@ -192,7 +193,9 @@ def test_tfds_by_name_offline(tmp_path):
     TinySentiment(data_dir=str(tmp_path)).download_and_prepare()
     examples = read_examples("tfds:tiny_sentiment", data_dir=str(tmp_path))
     assert sorted(plain(examples)) == [("b", None, "bad"), ("c", None, "good"), ("schön", None, "good")]
-    assert examples[0].source == "tfds:tiny_sentiment/train:1"
+    assert all(re.fullmatch("tfds:tiny_sentiment/train:[1-4]", row.source) for row in examples)
+    everything = read_examples("tfds:tiny_sentiment", data_dir=str(tmp_path), no_label="")
+    assert ("no gold", None, "-") in plain(everything) and len(everything) == 4
     with pytest.raises(InputError, match="tfds:no_such_thing"):
         read_examples("tfds:no_such_thing", data_dir=str(tmp_path))
     with pytest.raises(InputError, match="tfds:tiny_sentiment.*test"):
