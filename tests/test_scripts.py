@@ -154,6 +154,11 @@ WRONG = {
         "--model_dir={work}/model --data={work}/train.tsv --submission=STS-B --output_dir={tmp}/out",
         "--submission=STS-B: is for --task=regression",
     ),
+    "rows whose order is not the benchmark's": (
+        "evaluate.py",
+        "--model_dir={work}/model --data=tfds:glue/rte --nolabelled --submission=CLUE --output_dir={tmp}/out",
+        "--submission=CLUE numbers .* --data=tfds:glue/rte .*; give the benchmark's own test file",
+    ),
     "stray argument": ("evaluate.py", "--model_dir=x --data=y --output_dir={tmp}/out stray", "'stray'"),
     "missing file": (
         "finetune.py", "--train={tmp}/none.tsv --init={work}/pretrained --model_dir={tmp}/out", "none.tsv"

@@ -15,6 +15,7 @@ from pathlib import Path
 from absl import flags, logging
 
 from kbert import entry
+from kbert.errors import InputError
 
 FLAGS = flags.FLAGS
 flags.DEFINE_bool("labelled", True, "Whether the file says what is right; if not, nothing is measured.")
@@ -52,6 +53,18 @@ def _columns(task):
     )
 
 
+def _check_submission(task):
+    """What is no file of a benchmark, or cannot become one, is told at once."""
+    from kbert.evaluation import benchmark_file
+
+    benchmark_file(FLAGS.submission, task.name, [])
+    if FLAGS.data.startswith("tfds:"):
+        raise InputError(
+            f"--submission={FLAGS.submission} numbers the rows, but --data={FLAGS.data} gives them in "
+            f"another order than the benchmark's; give the benchmark's own test file"
+        )
+
+
 def main():
     started = time.monotonic()
     from kbert import inference, run_report
@@ -60,7 +73,7 @@ def main():
     answering = inference.pipeline(FLAGS.model_dir, FLAGS.batch_size)
     task, output = answering.task, Path(FLAGS.output_dir)
     if FLAGS.submission:
-        benchmark_file(FLAGS.submission, task.name, [])  # What is no file of theirs is told at once.
+        _check_submission(task)
     rows = task.read(FLAGS.data, _columns(task), labelled=FLAGS.labelled)
     encoded = task.encode(rows, labelled=FLAGS.labelled)
     answers = answering.answers(rows, encoded)
