@@ -159,6 +159,11 @@ WRONG = {
         "--model_dir={work}/model --data=tfds:glue/rte --nolabelled --submission=CLUE --output_dir={tmp}/out",
         "--submission=CLUE numbers .* --data=tfds:glue/rte .*; give the benchmark's own test file",
     ),
+    "rows that would be left out": (
+        "evaluate.py",
+        "--model_dir={work}/model --data={tmp}/gap.tsv --submission=CLUE --output_dir={tmp}/out",
+        "gap.tsv: 1 of 3 rows have no label .* --submission=CLUE numbers all of them; set --nolabelled",
+    ),
     "stray argument": ("evaluate.py", "--model_dir=x --data=y --output_dir={tmp}/out stray", "'stray'"),
     "missing file": (
         "finetune.py", "--train={tmp}/none.tsv --init={work}/pretrained --model_dir={tmp}/out", "none.tsv"
@@ -262,6 +267,7 @@ def test_wrong_input_is_one_line_exit_code_2_and_leaves_nothing(case, work, tmp_
 
     (tmp_path / "empty.tsv").write_text("")
     (tmp_path / "odd.tsv").write_text("text\tlabel\nrain\tweather\n")
+    (tmp_path / "gap.tsv").write_text("text\tlabel\nrain\tfood\nsun\t-\nsnow\tmoney\n")
     (tmp_path / "one.txt").write_text("One sentence.\nAnd another.\n")
     (tmp_path / "large.txt").write_text(
         (work / "vocab.txt").read_text("utf-8") + "one_more\ntwo_more\n", "utf-8"

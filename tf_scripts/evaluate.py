@@ -65,6 +65,19 @@ def _check_submission(task):
         )
 
 
+def _read(task):
+    """The rows; each of them where they are numbered in a file to hand in."""
+    rows = task.read(FLAGS.data, _columns(task), labelled=FLAGS.labelled)
+    if FLAGS.submission and FLAGS.labelled:
+        count = len(task.read(FLAGS.data, _columns(task), labelled=False))
+        if len(rows) != count:
+            raise InputError(
+                f"{FLAGS.data}: {count - len(rows)} of {count} rows have no label and are left out, but "
+                f"--submission={FLAGS.submission} numbers all of them; set --nolabelled"
+            )
+    return rows
+
+
 def main():
     started = time.monotonic()
     from kbert import inference, run_report
@@ -74,7 +87,7 @@ def main():
     task, output = answering.task, Path(FLAGS.output_dir)
     if FLAGS.submission:
         _check_submission(task)
-    rows = task.read(FLAGS.data, _columns(task), labelled=FLAGS.labelled)
+    rows = _read(task)
     encoded = task.encode(rows, labelled=FLAGS.labelled)
     answers = answering.answers(rows, encoded)
     metrics = {"examples": len(rows), "truncated": encoded.num_truncated}
