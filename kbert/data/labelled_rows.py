@@ -181,14 +181,16 @@ def _late(row: dict, column: Column, taken: Container[str | None], place: str, f
 
 def _file_rows(path: Path, names: Sequence[str] | None) -> Iterator[tuple[str, dict[str, Any]]]:
     readers = {".tsv": _tsv_rows, ".csv": _csv_rows, ".jsonl": _json_rows, ".json": _json_rows}
-    if path.suffix.lower() not in readers:
+    extension = path.suffix.lower()
+    if extension not in readers:
         raise InputError(
             f"{path}: the extension {path.suffix!r} is unknown; expected one of "
             f"{', '.join(readers)} or tfds:NAME"
         )
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            yield from readers[path.suffix.lower()](file, path, names)
+        # A lone carriage return is a character of a text, but in CSV, where the reader takes care of it.
+        with path.open(encoding="utf-8-sig", newline="" if extension == ".csv" else "\n") as file:
+            yield from readers[extension](file, path, names)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; expected a TSV, CSV or JSONL file") from error
     except UnicodeDecodeError as error:

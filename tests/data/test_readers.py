@@ -389,13 +389,19 @@ def test_which_columns_are_read_is_told(tmp_path, caplog):
     "name, content, texts",
     [
         ("a.tsv", "text\na\n\nb\n\n\n", ["a", "", "b"]),
+        ("c.tsv", "text\na b\rc\nd\n", ["a b\rc", "d"]),
+        ("w.tsv", "text\tid\r\na\rb\t1\r\n\r\nc\t2\r\n", ["a\rb", "c"]),
+        ("c.csv", 'text\r\n"a\rb"\r\nc\r\n', ["a\rb", "c"]),
+        ("c.jsonl", '{"text": "a"}\r\n\r\n{"text":\r"b"}\r\n', ["a", "b"]),
         ("a.csv", 'text\na\n""\n\nb\n""\n', ["a", "", "b", ""]),
         ("b.tsv", "text\tid\na\t1\n\nb\t2\n", ["a", "b"]),
         ("b.csv", 'text,id\na,1\n\n"",2\n', ["a", ""]),
     ],
 )
-def test_empty_texts_are_answered_in_their_place(tmp_path, name, content, texts):
-    rows = read_examples(write(tmp_path / name, content), labelled=False)
+def test_each_row_is_answered_in_its_place(tmp_path, name, content, texts):
+    """Rows of an empty text, and of one with a carriage return in it, among them."""
+    (tmp_path / name).write_bytes(content.encode())
+    rows = read_examples(str(tmp_path / name), labelled=False)
     assert [row.text for row in rows] == texts
 
 
