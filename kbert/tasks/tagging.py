@@ -114,7 +114,7 @@ class Tagging(Task):
         tag_ids = {tag: number for number, tag in enumerate(self.tags)} if labelled else None
         if tag_ids is not None:
             rows = self._in_scheme(rows)
-            _warn_of_unseen(rows, tag_ids)
+            _check_tags(rows, tag_ids)
         return encode_words(
             rows,
             self.tokenizer,
@@ -238,8 +238,19 @@ def _plain_tags(rows: Sequence[TaggedText]) -> list[str]:
     return tags
 
 
-def _warn_of_unseen(rows: Sequence[TaggedText], tag_ids: Mapping[str, int]) -> None:
+def _check_tags(rows: Sequence[TaggedText], tag_ids: Mapping[str, int]) -> None:
+    """Warns of tags that the model does not know, as a test file may have them: they cannot be right.
+
+    Raises:
+        InputError: Most words have such a tag: it is another file's, or another column.
+    """
     unseen = [(tag, row.source) for row in rows for tag in row.tags if tag not in tag_ids]
+    if 2 * len(unseen) > sum(len(row.tags) for row in rows):
+        tag, source = unseen[0]
+        raise InputError(
+            f"{source}: tag {tag!r} was not seen in training, nor those of most words; expected one of "
+            f"{', '.join(tag_ids)}; is it the right file, and the right --label_column?"
+        )
     if unseen:
         logging.warning(
             "%d words have a tag that was not seen in training, such as %r (%s); they cannot be right",

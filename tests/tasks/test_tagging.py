@@ -410,3 +410,21 @@ def test_what_cannot_be_learned(tiny_vocab, caplog):
     encoded = task.encode(new)
     assert isinstance(encoded, EncodedRows) and "1 words have a tag that was not seen" in caplog.text
     assert task.scores(new, [{"tags": ["O", "O"]}])["recall"] == 0.0
+
+
+def test_tags_of_another_column_are_refused(tiny_vocab):
+    tokenizer = WordPieceTokenizer(str(tiny_vocab))
+    entities = one_task([text_of(["good", "film"], ["B-A", "O"])], tokenizer)
+    speech = one_task([text_of(["good", "film"], ["JJ", "NN"])], tokenizer)
+    asked = "is it the right file, and the right --label_column"
+    for task, tags, message in [
+        (
+            entities,
+            "B-NP I-NP O",
+            "f:1: tag 'B-NP' was not seen .* most words; expected one of O, B-A, I-A; ",
+        ),
+        (speech, "O B-NP NN", "f:1: tag 'O' was not seen .* most words; expected one of JJ, NN; "),
+    ]:
+        rows = [text_of("good film bad".split(), tags.split())]
+        with pytest.raises(InputError, match=message + asked):
+            task.encode(rows)
