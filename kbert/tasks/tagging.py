@@ -26,7 +26,7 @@ from kbert.tag_schemes import Entity, entities_of, split_tag, tags_of
 from kbert.tasks.tagging_answers import answer_of, stitch
 from kbert.tasks.tagging_encoding import encode_words
 from kbert.tasks.task import Task
-from kbert.tasks.texts import check_texts
+from kbert.tasks.texts import check_texts, check_windows_wanted
 
 #: Of `--scheme`: how entities are written for the model, whatever the file has.
 _SCHEMES = ("BIO", "BIOES", "none")
@@ -66,7 +66,9 @@ class Tagging(Task):
             scheme, best_score = None, best_score or "accuracy"
         tags = _plain_tags(rows) if scheme is None else _entity_tags(rows, scheme)
         settled = {**options, "scheme": scheme, "tags": tags}
-        return super().learn(rows, tokenizer, max_length, best_score, **settled)
+        task = super().learn(rows, tokenizer, max_length, best_score, **settled)
+        check_windows_wanted(task.spec["long_text"], options)
+        return task
 
     @classmethod
     def read(cls, source, columns, labelled=True):
