@@ -63,6 +63,23 @@ def test_classification(report):
     assert "text &lt;3&gt;" in page and "<3>" not in page
 
 
+def test_curves_are_those_of_the_run_that_is_told_of(tiny_vocab, tmp_path):
+    """Where there was no training, the steps that stand in the folder are another run's."""
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": 0.9}\n{"step": 2, "loss": 0.7}\n', "utf-8")
+    rows = [Example("a", None, label, f"f:{label}") for label in ("no", "yes")]
+    task = Classification.learn(rows, WordPieceTokenizer(str(tiny_vocab)), max_length=32)
+    answers = [{"label": "no", "label_id": 0, "score": 0.9}] * 2
+    for history, titles in [([], []), ([{"loss": 0.8}], ["loss"])]:
+        write_run_report(
+            tmp_path, task, rows, answers, task.scores(rows, answers), model="m", data={"dev": "dev.tsv"},
+            lengths=np.array([5, 5]), num_truncated=0, history=history,
+        )  # fmt: skip
+        found = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+        assert [panel["title"] for panel in found["curves"]] == titles
+    steps = found["curves"][0]["lines"][0]
+    assert steps == {"name": "training, steps", "points": [[0.5, 0.9], [1.0, 0.7]]}
+
+
 def test_regression_shows_the_largest_distances_first(report):
     rows = [ScoredExample("a", "b", float(i), f"f:{i}") for i in range(4)]
     found, _, _ = report(Regression, rows, [{"score": value} for value in (0.5, 1.0, 2.0, 1.0)])

@@ -154,6 +154,11 @@ WRONG = {
         "--model_dir={work}/model --data={work}/train.tsv --submission=STS-B --output_dir={tmp}/out",
         "--submission=STS-B: is for --task=regression",
     ),
+    "the report of the training": (
+        "evaluate.py", "--model_dir={work}/model --data={work}/train.tsv "
+        "--output_dir={work}/../{work.name}/model/",
+        "/model/ is the folder of the model, .*; choose another, such as .*/model/dev",
+    ),
     "rows whose order is not the benchmark's": (
         "evaluate.py",
         "--model_dir={work}/model --data=tfds:glue/rte --nolabelled --submission=CLUE --output_dir={tmp}/out",

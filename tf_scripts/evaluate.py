@@ -53,6 +53,15 @@ def _columns(task):
     )
 
 
+def _check_output():
+    """The report and the predictions of the training stand beside the model, and stay there."""
+    if Path(FLAGS.output_dir).resolve() == Path(FLAGS.model_dir).resolve():
+        raise InputError(
+            f"--output_dir={FLAGS.output_dir} is the folder of the model, which has the report of its "
+            f"training; choose another, such as {Path(FLAGS.output_dir) / 'dev'}"
+        )
+
+
 def _check_submission(task):
     """What is no file of a benchmark, or cannot become one, is told at once."""
     from kbert.evaluation import benchmark_file
@@ -83,6 +92,7 @@ def main():
     from kbert import inference, run_report
     from kbert.evaluation import benchmark_file, write_whole
 
+    _check_output()
     answering = inference.pipeline(FLAGS.model_dir, FLAGS.batch_size)
     task, output = answering.task, Path(FLAGS.output_dir)
     if FLAGS.submission:
@@ -95,8 +105,7 @@ def main():
         metrics = {**task.scores(rows, answers), **metrics}
     files = dict([benchmark_file(FLAGS.submission, task.name, answers)]) if FLAGS.submission else {}
     output.mkdir(parents=True, exist_ok=True)
-    if output.resolve() != Path(FLAGS.model_dir).resolve():  # There stands the report of the training.
-        run_report.remove_old(output, task)
+    run_report.remove_old(output, task)
     run_report.write_predictions(output, task, rows, answers, labelled=FLAGS.labelled)
     for name, text in {**files, "metrics.json": json.dumps(metrics, indent=2) + "\n"}.items():
         write_whole(output / name, text)
