@@ -59,7 +59,8 @@ def write_run_report(
         lengths: Pieces of the rows that the model read.
         num_truncated: How many were cut.
         history: The logs of the epochs.
-        run_dir: Where the run left `metrics.jsonl`, which gives the curves within epochs; None: `folder`.
+        run_dir: Where the run left `metrics.jsonl`, which gives the curves within epochs; None: `folder`. It
+            is not read without `history`: it would be that of another run.
         **more: Further fields of `Report`, such as `seconds`.
     """
     parts = task.report_parts(rows, answers)
@@ -69,6 +70,7 @@ def write_run_report(
         shown.sort(key=lambda score: score.name != task.best_score)
     else:
         shown = measured(scores, measures, len(rows), _SEED, task.best_score)
+    steps = read_metrics(Path(run_dir or folder) / "metrics.jsonl") if history else []
     report = Report(
         title=f"{task.name}: {data.get('dev', '')}".rstrip(": "),
         task=task.name,
@@ -78,7 +80,7 @@ def write_run_report(
         scores=shown,
         command=shlex.join(["python", *sys.argv]),
         history=history,
-        curves=learning_curves(history, read_metrics(Path(run_dir or folder) / "metrics.jsonl")),
+        curves=learning_curves(history, steps),
         lengths=length_figures(lengths.tolist(), task.spec["max_length"], num_truncated),
         **parts,
         **more,

@@ -63,10 +63,29 @@ def test_classification(report):
     assert "text &lt;3&gt;" in page and "<3>" not in page
 
 
+def test_curves_are_those_of_the_run_that_is_told_of(tiny_vocab, tmp_path):
+    """Where there was no training, the steps that stand in the folder are another run's."""
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": 0.9}\n{"step": 2, "loss": 0.7}\n', "utf-8")
+    rows = [Example("a", None, label, f"f:{label}") for label in ("no", "yes")]
+    task = Classification.learn(rows, WordPieceTokenizer(str(tiny_vocab)), max_length=32)
+    answers = [{"label": "no", "label_id": 0, "score": 0.9}] * 2
+    for history, titles in [([], []), ([{"loss": 0.8}], ["loss"])]:
+        write_run_report(
+            tmp_path, task, rows, answers, task.scores(rows, answers), model="m", data={"dev": "dev.tsv"},
+            lengths=np.array([5, 5]), num_truncated=0, history=history,
+        )  # fmt: skip
+        found = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+        assert [panel["title"] for panel in found["curves"]] == titles
+    steps = found["curves"][0]["lines"][0]
+    assert steps == {"name": "training, steps", "points": [[0.5, 0.9], [1.0, 0.7]]}
+
+
 def test_regression_shows_the_largest_distances_first(report):
     rows = [ScoredExample("a", "b", float(i), f"f:{i}") for i in range(4)]
-    found, _, _ = report(Regression, rows, [{"score": value} for value in (0.5, 1.0, 2.0, 1.0)])
-    assert found["errors_by"] == "distance" and found["errors"][0]["source"] == "f:3"
+    found, page, _ = report(Regression, rows, [{"score": value} for value in (0.5, 1.0, 2.0, 1.0)])
+    assert found["errors_by"] == "distance"
+    assert [(e["source"], e["weight"]) for e in found["errors"]] == [("f:3", 2.0), ("f:0", 0.5)]
+    assert "Of 4 rows the 2 of the largest distance, the largest first." in page and "not right" not in page
     assert found["number_pairs"] == [[0.0, 0.5], [1.0, 1.0], [2.0, 2.0], [3.0, 1.0]]
 
 
@@ -192,16 +211,20 @@ def test_choices_are_shown_with_text_and_question(report):
 
 def test_cosines_are_compared_by_rank(report):
     rows = [ScoredExample("a", "b", float(i), f"f:{i}") for i in range(4)]
-    found, _, _ = report(Embedding, rows, [{"similarity": value} for value in (0.9, 0.1, 0.2, 0.3)])
+    found, page, _ = report(Embedding, rows, [{"similarity": value} for value in (0.9, 0.1, 0.2, 0.3)])
     assert found["scores"][0]["name"] == "spearman" and found["scores"][0]["low"] is not None
     assert found["number_pairs"][0] == [0.0, 0.9] and found["numbers_are"] == "cosine"
     assert found["errors_by"] == "distance of ranks"
     assert [(e["source"], e["weight"]) for e in found["errors"][:2]] == [("f:0", 3.0), ("f:1", 1.0)]
+    assert "Of 4 rows the 4 of the largest distance of ranks" in page and "not right" not in page
+    found, _, _ = report(Embedding, rows, [{"similarity": value} for value in (0.1, 0.3, 0.2, 0.9)])
+    assert [(e["source"], e["weight"]) for e in found["errors"]] == [("f:1", 1.0), ("f:2", 1.0)]
 
 
 def test_texts_not_found_first_come_by_rank(report):
     rows = [Triple(f"a{i}", f"b{i}", f"c{i}", f"f:{i}") for i in range(3)]
-    found, _, _ = report(Embedding, rows, [{"similarity": 0.5, "rank": rank} for rank in (1, 2, 3)])
+    found, page, _ = report(Embedding, rows, [{"similarity": 0.5, "rank": rank} for rank in (1, 2, 3)])
+    assert "2 of 2 rows that are not right, those of the largest rank first." in page
     assert found["scores"][0]["name"] == "recall@1" and found["scores"][0]["value"] == pytest.approx(1 / 3)
     assert [(e["source"], e["predicted"]) for e in found["errors"]] == [("f:2", "rank 3"), ("f:1", "rank 2")]
     assert [text["name"] for text in found["errors"][0]["texts"]] == ["anchor", "positive", "negative"]

@@ -154,6 +154,21 @@ WRONG = {
         "--model_dir={work}/model --data={work}/train.tsv --submission=STS-B --output_dir={tmp}/out",
         "--submission=STS-B: is for --task=regression",
     ),
+    "the report of the training": (
+        "evaluate.py", "--model_dir={work}/model --data={work}/train.tsv "
+        "--output_dir={work}/../{work.name}/model/",
+        "/model/ is the folder of the model, .*; choose another, such as .*/model/dev",
+    ),
+    "rows whose order is not the benchmark's": (
+        "evaluate.py",
+        "--model_dir={work}/model --data=tfds:glue/rte --nolabelled --submission=CLUE --output_dir={tmp}/out",
+        "--submission=CLUE numbers .* --data=tfds:glue/rte .*; give the benchmark's own test file",
+    ),
+    "rows that would be left out": (
+        "evaluate.py",
+        "--model_dir={work}/model --data={tmp}/gap.tsv --submission=CLUE --output_dir={tmp}/out",
+        "gap.tsv: 1 of 3 rows have no label .* --submission=CLUE numbers all of them; set --nolabelled",
+    ),
     "stray argument": ("evaluate.py", "--model_dir=x --data=y --output_dir={tmp}/out stray", "'stray'"),
     "missing file": (
         "finetune.py", "--train={tmp}/none.tsv --init={work}/pretrained --model_dir={tmp}/out", "none.tsv"
@@ -257,6 +272,7 @@ def test_wrong_input_is_one_line_exit_code_2_and_leaves_nothing(case, work, tmp_
 
     (tmp_path / "empty.tsv").write_text("")
     (tmp_path / "odd.tsv").write_text("text\tlabel\nrain\tweather\n")
+    (tmp_path / "gap.tsv").write_text("text\tlabel\nrain\tfood\nsun\t-\nsnow\tmoney\n")
     (tmp_path / "one.txt").write_text("One sentence.\nAnd another.\n")
     (tmp_path / "large.txt").write_text(
         (work / "vocab.txt").read_text("utf-8") + "one_more\ntwo_more\n", "utf-8"

@@ -15,6 +15,7 @@ from pathlib import Path
 from absl import flags, logging
 
 from kbert import entry
+from kbert.errors import InputError
 
 FLAGS = flags.FLAGS
 flags.DEFINE_bool("labelled", True, "Whether the file says what is right; if not, nothing is measured.")
@@ -52,16 +53,51 @@ def _columns(task):
     )
 
 
+def _check_output():
+    """The report and the predictions of the training stand beside the model, and stay there."""
+    if Path(FLAGS.output_dir).resolve() == Path(FLAGS.model_dir).resolve():
+        raise InputError(
+            f"--output_dir={FLAGS.output_dir} is the folder of the model, which has the report of its "
+            f"training; choose another, such as {Path(FLAGS.output_dir) / 'dev'}"
+        )
+
+
+def _check_submission(task):
+    """What is no file of a benchmark, or cannot become one, is told at once."""
+    from kbert.evaluation import benchmark_file
+
+    benchmark_file(FLAGS.submission, task.name, [])
+    if FLAGS.data.startswith("tfds:"):
+        raise InputError(
+            f"--submission={FLAGS.submission} numbers the rows, but --data={FLAGS.data} gives them in "
+            f"another order than the benchmark's; give the benchmark's own test file"
+        )
+
+
+def _read(task):
+    """The rows; each of them where they are numbered in a file to hand in."""
+    rows = task.read(FLAGS.data, _columns(task), labelled=FLAGS.labelled)
+    if FLAGS.submission and FLAGS.labelled:
+        count = len(task.read(FLAGS.data, _columns(task), labelled=False))
+        if len(rows) != count:
+            raise InputError(
+                f"{FLAGS.data}: {count - len(rows)} of {count} rows have no label and are left out, but "
+                f"--submission={FLAGS.submission} numbers all of them; set --nolabelled"
+            )
+    return rows
+
+
 def main():
     started = time.monotonic()
     from kbert import inference, run_report
     from kbert.evaluation import benchmark_file, write_whole
 
+    _check_output()
     answering = inference.pipeline(FLAGS.model_dir, FLAGS.batch_size)
     task, output = answering.task, Path(FLAGS.output_dir)
     if FLAGS.submission:
-        benchmark_file(FLAGS.submission, task.name, [])  # What is no file of theirs is told at once.
-    rows = task.read(FLAGS.data, _columns(task), labelled=FLAGS.labelled)
+        _check_submission(task)
+    rows = _read(task)
     encoded = task.encode(rows, labelled=FLAGS.labelled)
     answers = answering.answers(rows, encoded)
     metrics = {"examples": len(rows), "truncated": encoded.num_truncated}
@@ -69,8 +105,7 @@ def main():
         metrics = {**task.scores(rows, answers), **metrics}
     files = dict([benchmark_file(FLAGS.submission, task.name, answers)]) if FLAGS.submission else {}
     output.mkdir(parents=True, exist_ok=True)
-    if output.resolve() != Path(FLAGS.model_dir).resolve():  # There stands the report of the training.
-        run_report.remove_old(output, task)
+    run_report.remove_old(output, task)
     run_report.write_predictions(output, task, rows, answers, labelled=FLAGS.labelled)
     for name, text in {**files, "metrics.json": json.dumps(metrics, indent=2) + "\n"}.items():
         write_whole(output / name, text)

@@ -12,6 +12,8 @@ from kbert.errors import InputError
 
 #: Characters of a CSV field; Python's own limit of 131,072 is there for memory, and a text may be a book.
 _LONGEST_FIELD = 2**31 - 1
+#: What stands for the label of a row without one, which has a negative number in data sets.
+_NO_LABEL = "-"
 #: What a row has under a name that several columns have; wrong only where that name is read.
 _SEVERAL = object()
 
@@ -179,14 +181,16 @@ def _late(row: dict, column: Column, taken: Container[str | None], place: str, f
 
 def _file_rows(path: Path, names: Sequence[str] | None) -> Iterator[tuple[str, dict[str, Any]]]:
     readers = {".tsv": _tsv_rows, ".csv": _csv_rows, ".jsonl": _json_rows, ".json": _json_rows}
-    if path.suffix.lower() not in readers:
+    extension = path.suffix.lower()
+    if extension not in readers:
         raise InputError(
             f"{path}: the extension {path.suffix!r} is unknown; expected one of "
             f"{', '.join(readers)} or tfds:NAME"
         )
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            yield from readers[path.suffix.lower()](file, path, names)
+        # A lone carriage return is a character of a text, but in CSV, where the reader takes care of it.
+        with path.open(encoding="utf-8-sig", newline="" if extension == ".csv" else "\n") as file:
+            yield from readers[extension](file, path, names)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; expected a TSV, CSV or JSONL file") from error
     except UnicodeDecodeError as error:
@@ -265,6 +269,6 @@ def _tfds_rows(name: str, split: str, data_dir: str | None):
 def _tfds_value(value, int2str) -> str | list:
     if getattr(value, "ndim", 0):
         return [_tfds_value(item, int2str) for item in value]
-    if int2str is not None and int(value) >= 0:
-        return int2str(int(value))
+    if int2str is not None:
+        return int2str(int(value)) if int(value) >= 0 else _NO_LABEL
     return value.decode("utf-8") if isinstance(value, bytes) else str(value)

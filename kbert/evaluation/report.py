@@ -119,7 +119,8 @@ class Report:
         curves: Of `report_parts.learning_curves`.
         lengths: Of `report_parts.length_figures`.
         errors: All wrong answers, in any order; those of the largest weight are kept.
-        errors_by: What `weight` is, such as `confidence` or `distance`.
+        errors_by: What `weight` is, such as `confidence`; where it begins with `distance`, the errors are all
+            numbers that are not exact, and are not called wrong.
         faults: What is wrong with the data: `kind`, `count` and `places`, as the fields of
             `kbert.data.DataFault`.
     """

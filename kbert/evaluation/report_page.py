@@ -225,10 +225,11 @@ def _errors(values: Values) -> str:
             "<span class='found'>found</span></p>"
         )
     shown = "".join(_error(error, by) for error in errors)
-    return (
-        f"<p class='soft'>{len(errors):,} of {values['num_errors']:,} rows that are not right, those of the "
-        f"largest {by} first.</p>{key}{shown}"
-    )
+    told = f"{len(errors):,} of {values['num_errors']:,} rows that are not right, those of the largest {by}"
+    # A number is mostly a little off, which alone does not make it wrong.
+    if by.startswith("distance"):
+        told = f"Of {values['num_rows']:,} rows the {len(errors):,} of the largest {by}, the largest"
+    return f"<p class='soft'>{told} first.</p>{key}{shown}"
 
 
 def _error(error: Values, by: str) -> str:

@@ -33,6 +33,9 @@ class ChoiceFinder(TextModule):
     def answer(self, text, question, choices):
         text, question = tf.ensure_shape(text, [None]), tf.ensure_shape(question, [None])
         text, question, choices = same_length([text, question, tf.ensure_shape(choices, [None, None])])
+        # As in training files: without a text the question stands in its place.
+        is_alone = tf.equal(text, "")
+        text, question = tf.where(is_alone, question, text), tf.where(is_alone, "", question)
         count, each = tf.shape(choices)[0], tf.shape(choices)[1]
         exists = tf.not_equal(choices, _NO_CHOICE)
         seconds = tf.strings.join([tf.broadcast_to(question[:, tf.newaxis], tf.shape(choices)), choices], " ")
@@ -69,6 +72,7 @@ class ChoiceFinder(TextModule):
         }
 
     def reference(self, text, question, choices):
+        text, question = (text, question) if text else (question, text)
         decoded = [self._decoded(choice) for choice in choices if choice]
         answer = self._answer_of_task(self._decoded(text), decoded, self._decoded(question))
         first = int(self.tokenizer.tokenize([self._decoded(text)]).row_lengths()[0])

@@ -175,6 +175,7 @@ def _of_scored(rows: Sequence[ScoredExample], answers) -> dict:
             for row, right, said, distance in zip(
                 rows, gold.tolist(), cosines.tolist(), distances.tolist(), strict=True
             )
+            if distance != 0
         ],
     }
 

@@ -56,9 +56,11 @@ class MultipleChoice(Task):
             listed = [] if isinstance(options, str) or not hasattr(options, "__len__") else list(options)
             if len(listed) < 2 or not all(isinstance(choice, str) for choice in listed):
                 raise InputError(f"the choices are {options!r}; expected a list of 2 texts or more")
+        # As the reader of files has it: without a text the question is what the choices are about.
+        pairs = [pair if pair[0] else pair[::-1] for pair in zip(texts, questions, strict=True)]
         return [
             ChoiceExample(text, question, tuple(options), None, "texts")
-            for text, question, options in zip(texts, questions, choices, strict=True)
+            for (text, question), options in zip(pairs, choices, strict=True)
         ]
 
     def encode(self, rows, labelled=True):

@@ -89,6 +89,7 @@ class Regression(TextTask):
             "errors": [
                 WrongAnswer(row.source, marked_texts(row), f"{right:g}", f"{said:.3g}", abs(right - said))
                 for row, right, said in zip(rows, gold.tolist(), predicted.tolist(), strict=True)
+                if right != said
             ],
         }
 

@@ -26,7 +26,7 @@ from kbert.tag_schemes import Entity, entities_of, split_tag, tags_of
 from kbert.tasks.tagging_answers import answer_of, stitch
 from kbert.tasks.tagging_encoding import encode_words
 from kbert.tasks.task import Task
-from kbert.tasks.texts import check_texts
+from kbert.tasks.texts import check_texts, check_windows_wanted
 
 #: Of `--scheme`: how entities are written for the model, whatever the file has.
 _SCHEMES = ("BIO", "BIOES", "none")
@@ -66,7 +66,9 @@ class Tagging(Task):
             scheme, best_score = None, best_score or "accuracy"
         tags = _plain_tags(rows) if scheme is None else _entity_tags(rows, scheme)
         settled = {**options, "scheme": scheme, "tags": tags}
-        return super().learn(rows, tokenizer, max_length, best_score, **settled)
+        task = super().learn(rows, tokenizer, max_length, best_score, **settled)
+        check_windows_wanted(task.spec["long_text"], options)
+        return task
 
     @classmethod
     def read(cls, source, columns, labelled=True):
@@ -114,8 +116,15 @@ class Tagging(Task):
         tag_ids = {tag: number for number, tag in enumerate(self.tags)} if labelled else None
         if tag_ids is not None:
             rows = self._in_scheme(rows)
-            _warn_of_unseen(rows, tag_ids)
-        return encode_words(rows, self.tokenizer, max_length=max_length, stride=stride, tag_ids=tag_ids)
+            _check_tags(rows, tag_ids)
+        return encode_words(
+            rows,
+            self.tokenizer,
+            max_length=max_length,
+            stride=stride,
+            tag_ids=tag_ids,
+            scheme=self.scheme if self.spec["crf"] else None,
+        )
 
     def blank_model(self, config, dtype=None, **kwargs):
         crf = self.spec["crf"]
@@ -231,8 +240,19 @@ def _plain_tags(rows: Sequence[TaggedText]) -> list[str]:
     return tags
 
 
-def _warn_of_unseen(rows: Sequence[TaggedText], tag_ids: Mapping[str, int]) -> None:
+def _check_tags(rows: Sequence[TaggedText], tag_ids: Mapping[str, int]) -> None:
+    """Warns of tags that the model does not know, as a test file may have them: they cannot be right.
+
+    Raises:
+        InputError: Most words have such a tag: it is another file's, or another column.
+    """
     unseen = [(tag, row.source) for row in rows for tag in row.tags if tag not in tag_ids]
+    if 2 * len(unseen) > sum(len(row.tags) for row in rows):
+        tag, source = unseen[0]
+        raise InputError(
+            f"{source}: tag {tag!r} was not seen in training, nor those of most words; expected one of "
+            f"{', '.join(tag_ids)}; is it the right file, and the right --label_column?"
+        )
     if unseen:
         logging.warning(
             "%d words have a tag that was not seen in training, such as %r (%s); they cannot be right",

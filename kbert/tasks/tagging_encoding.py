@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from kbert import data, features
 from kbert.data import EncodedRows, TaggedText
+from kbert.tag_schemes import entities_of, tags_of
 from kbert.text import Windows, WordPieceTokenizer, cut_windows
 
 #: Names in `EncodedRows.places`, int32 [rows, words]: the first word of the text that a position answers for,
@@ -24,6 +25,7 @@ def encode_words(
     max_length: int,
     stride: int | None,
     tag_ids: Mapping[str, int] | None,
+    scheme: str | None = None,
 ) -> EncodedRows:
     """Texts as a tagger reads them: pieces, and for each word where its first one stands.
 
@@ -40,6 +42,8 @@ def encode_words(
         max_length: Most pieces of a row, special tokens included.
         stride: Pieces from the beginning of a window to that of the next; None cuts long texts off.
         tag_ids: Tag -> id, for targets; a tag that it has not becomes 0. None makes no targets.
+        scheme: Whose rules the targets of each row are to keep, for a CRF that forbids all others; None
+            leaves the tags as they are, where a window begins within an entity, too.
 
     Returns:
         Inputs `token_ids`, `segment_ids` and `word_positions`, and the places above; with `tag_ids` as
@@ -62,6 +66,8 @@ def encode_words(
             part = {name: tf.ragged.boolean_mask(values, is_first) for name, values in part.items()}
             part[IS_BEST] = tf.ones_like(part[WORD])  # There is no other window.
             owner = owner[is_first]
+        if tag_ids is not None and scheme is not None:
+            part[features.TAG_IDS] = _in_scheme(part[features.TAG_IDS], tag_ids, scheme)
         parts.append(part)
         owners.append(first + owner)
     whole = {name: data.concat_rows(part[name] for part in parts) for name in parts[0]}
@@ -124,6 +130,19 @@ def _words_in_windows(
         features.SEGMENT_IDS: windows.segment_ids,
         **{name: data.group_rows(values.astype(np.int32), lengths) for name, values in columns.items()},
     }
+
+
+def _in_scheme(targets: tf.RaggedTensor, tag_ids: Mapping[str, int], scheme: str) -> tf.RaggedTensor:
+    """The ids of each row with the tags that its entities have if there is nothing beside the row.
+
+    A window begins or ends within an entity, and a word whose piece another one has leaves a gap.
+    """
+    names = list(tag_ids)
+    mended = []
+    for row in targets.to_list():
+        tags = [names[number] for number in row]
+        mended += [tag_ids.get(tag, 0) for tag in tags_of(entities_of(tags), len(tags), scheme)]
+    return targets.with_values(tf.constant(mended, tf.int32))
 
 
 def _align(

@@ -33,6 +33,12 @@ class TextTask(Task):
                 "text of a pair that is too long loses its end"
             )
 
+    @classmethod
+    def learn(cls, rows, tokenizer, max_length, best_score=None, **options):
+        task = super().learn(rows, tokenizer, max_length, best_score, **options)
+        check_windows_wanted(task.spec["long_text"], options)
+        return task
+
     @property
     def num_segments(self):
         return 2 if self.spec["pair"] else 1
@@ -95,6 +101,21 @@ def check_paired(rows: Sequence, paired: bool) -> None:
             f"{rows[0].source}: the model reads {'pairs of texts' if paired else 'single texts'}, but "
             f"here {'is no second text' if paired else 'are pairs'}; set --pair_column"
         )
+
+
+def check_windows_wanted(long_text: str, options: Mapping) -> None:
+    """Refuses settings of windows where there are none: whoever gave them expects that they do something.
+
+    Args:
+        long_text: What becomes of long texts.
+        options: That were given; None is not.
+
+    Raises:
+        InputError: Texts are cut, but one of the settings is given.
+    """
+    for name in ("stride", "window_pooling"):
+        if long_text == "truncate" and options.get(name) is not None:
+            raise InputError(f"--{name} says nothing to --long_text=truncate; add --long_text=windows")
 
 
 def text_rows(

@@ -1,6 +1,7 @@
 """Labelled files in every form, and every way in which they can be wrong."""
 
 import json
+import re
 
 import pytest
 
@@ -166,7 +167,7 @@ def test_tfds_by_name_offline(tmp_path):
     tfds = pytest.importorskip("tensorflow_datasets")
 
     class TinySentiment(tfds.core.GeneratorBasedBuilder):
-        """Three rows, made here."""
+        """Four rows, made here; the last one without a label, as SNLI has some."""
 
         VERSION = tfds.core.Version("1.0.0")
 
@@ -181,7 +182,7 @@ def test_tfds_by_name_offline(tmp_path):
             return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
 
         def _split_generators(self, dl_manager):
-            rows = [("schön", "good"), ("b", "bad"), ("c", "good")]
+            rows = [("schön", "good"), ("b", "bad"), ("c", "good"), ("no gold", -1)]
             return {"train": self._generate_examples(rows), "dev": self._generate_examples([("d", "bad")])}
 
         def _generate_examples(self, rows):
@@ -192,7 +193,9 @@ def test_tfds_by_name_offline(tmp_path):
     TinySentiment(data_dir=str(tmp_path)).download_and_prepare()
     examples = read_examples("tfds:tiny_sentiment", data_dir=str(tmp_path))
     assert sorted(plain(examples)) == [("b", None, "bad"), ("c", None, "good"), ("schön", None, "good")]
-    assert examples[0].source == "tfds:tiny_sentiment/train:1"
+    assert all(re.fullmatch("tfds:tiny_sentiment/train:[1-4]", row.source) for row in examples)
+    everything = read_examples("tfds:tiny_sentiment", data_dir=str(tmp_path), no_label="")
+    assert ("no gold", None, "-") in plain(everything) and len(everything) == 4
     with pytest.raises(InputError, match="tfds:no_such_thing"):
         read_examples("tfds:no_such_thing", data_dir=str(tmp_path))
     with pytest.raises(InputError, match="tfds:tiny_sentiment.*test"):
@@ -386,13 +389,19 @@ def test_which_columns_are_read_is_told(tmp_path, caplog):
     "name, content, texts",
     [
         ("a.tsv", "text\na\n\nb\n\n\n", ["a", "", "b"]),
+        ("c.tsv", "text\na b\rc\nd\n", ["a b\rc", "d"]),
+        ("w.tsv", "text\tid\r\na\rb\t1\r\n\r\nc\t2\r\n", ["a\rb", "c"]),
+        ("c.csv", 'text\r\n"a\rb"\r\nc\r\n', ["a\rb", "c"]),
+        ("c.jsonl", '{"text": "a"}\r\n\r\n{"text":\r"b"}\r\n', ["a", "b"]),
         ("a.csv", 'text\na\n""\n\nb\n""\n', ["a", "", "b", ""]),
         ("b.tsv", "text\tid\na\t1\n\nb\t2\n", ["a", "b"]),
         ("b.csv", 'text,id\na,1\n\n"",2\n', ["a", ""]),
     ],
 )
-def test_empty_texts_are_answered_in_their_place(tmp_path, name, content, texts):
-    rows = read_examples(write(tmp_path / name, content), labelled=False)
+def test_each_row_is_answered_in_its_place(tmp_path, name, content, texts):
+    """Rows of an empty text, and of one with a carriage return in it, among them."""
+    (tmp_path / name).write_bytes(content.encode())
+    rows = read_examples(str(tmp_path / name), labelled=False)
     assert [row.text for row in rows] == texts
 
 

@@ -99,6 +99,15 @@ def test_embeddings_are_the_tasks(make):
     np.testing.assert_allclose([np.linalg.norm(row["embedding"]) for row in rows], 1.0, atol=1e-6)
 
 
+def test_a_question_without_a_text_stands_in_its_place(make):
+    module, question, choices = make("multiple_choice"), b"the film is", [b"long", b"a way"]
+    columns = ([b"", question, b"it"], [question, b"", question], [choices] * 3)
+    outputs = module.answer(*map(tf.constant, columns))
+    rows = [module.reference(*row) for row in zip(*columns, strict=True)]
+    assert_same(outputs, rows)
+    assert rows[0] == rows[1] != rows[2]
+
+
 @pytest.mark.slow
 def test_choices_are_the_tasks_and_an_empty_one_is_none(make):
     module = make("multiple_choice")

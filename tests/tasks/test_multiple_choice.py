@@ -41,6 +41,19 @@ def test_each_choice_is_a_sequence_of_its_own(tokenizer):
     assert encoded.num_truncated == 0
 
 
+def test_a_question_without_a_text_is_read_as_in_a_file(tokenizer, tmp_path):
+    task, file = make_task(tokenizer), tmp_path / "f.jsonl"
+    file.write_text('{"question": "is the film good", "choices": ["very", "not"], "label": 0}\n', "utf-8")
+    given = task.rows_of([""], [["very", "not"]], ["is the film good"])
+    of_file, of_call = (
+        task.encode(MultipleChoice.read(str(file), Columns())),
+        task.encode(given, labelled=False),
+    )
+    for name, values in of_file.inputs.items():
+        assert of_call.inputs[name].to_list() == values.to_list(), name
+    assert words_of(task, of_call.inputs["token_ids"])[0][0] == "[CLS] is the film good [SEP] very [SEP]"
+
+
 def test_a_long_passage_gives_way_to_question_and_choice(tokenizer):
     long = [row("film " * 30, "is the play good", ["very bad", "not"]), DATA[1]]
     task = make_task(tokenizer, 16)
@@ -114,4 +127,5 @@ def test_from_python_and_from_a_file(tokenizer, tmp_path):
     file.write_text('{"question": "q", "choices": ["a", "b"], "answer": "B"}\n', encoding="utf-8")
     (read,) = MultipleChoice.read(str(file), Columns())
     assert read == ChoiceExample("q", "", ("a", "b"), 1, f"{file}:1")
+    assert task.rows_of([""], [["a", "b"]], ["q"]) == [ChoiceExample("q", "", ("a", "b"), None, "texts")]
     assert task.prediction_row(read, {"choice_id": 0}) == {"source": f"{file}:1", "gold": 1, "choice_id": 0}

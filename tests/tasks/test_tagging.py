@@ -300,6 +300,24 @@ def test_a_crf_keeps_to_the_scheme(tiny_vocab, tiny_config, scheme):
     assert sum(len(entities_of(of_row)) for of_row in tags) > 5
 
 
+@pytest.mark.parametrize("scheme", ["BIO", "BIOES"])
+@pytest.mark.parametrize("long_text", ["windows", "truncate"])
+def test_a_crf_learns_no_tags_that_it_forbids(tiny_vocab, scheme, long_text):
+    """Where a window begins or ends within an entity, a word has no piece, or shares that of another."""
+    tokenizer = WordPieceTokenizer(str(tiny_vocab))
+    rows = [text_of("the good film was bad".split(), "O B-A I-A I-A O".split()), *random_rows(7)]
+    task = one_task(rows, tokenizer, 5, crf=True, scheme=scheme, long_text=long_text)
+    encoded = task.encode(rows)
+    tags = [[task.tags[i] for i in of_row] for of_row in encoded.targets[features.TAG_IDS].to_list()]
+    assert [faulty_tags(of_row, scheme) for of_row in tags] == [[]] * len(encoded)
+    first = {"BIO": "O B-A I-A", "BIOES": "O B-A E-A"}[scheme]
+    assert tags[0] == first.split()
+    plain = one_task(rows, tokenizer, 5, scheme=scheme, long_text=long_text).encode(rows)
+    kept = [[task.tags[i] for i in of_row] for of_row in plain.targets[features.TAG_IDS].to_list()]
+    assert any(faulty_tags(of_row, scheme) for of_row in kept)
+    assert [[t != "O" for t in of_row] for of_row in kept] == [[t != "O" for t in of_row] for of_row in tags]
+
+
 @pytest.fixture
 def tiny_run(tiny_vocab, tiny_config, tmp_path):
     """A folder fine-tuned to find names and films, from JSON lines."""
@@ -392,3 +410,21 @@ def test_what_cannot_be_learned(tiny_vocab, caplog):
     encoded = task.encode(new)
     assert isinstance(encoded, EncodedRows) and "1 words have a tag that was not seen" in caplog.text
     assert task.scores(new, [{"tags": ["O", "O"]}])["recall"] == 0.0
+
+
+def test_tags_of_another_column_are_refused(tiny_vocab):
+    tokenizer = WordPieceTokenizer(str(tiny_vocab))
+    entities = one_task([text_of(["good", "film"], ["B-A", "O"])], tokenizer)
+    speech = one_task([text_of(["good", "film"], ["JJ", "NN"])], tokenizer)
+    asked = "is it the right file, and the right --label_column"
+    for task, tags, message in [
+        (
+            entities,
+            "B-NP I-NP O",
+            "f:1: tag 'B-NP' was not seen .* most words; expected one of O, B-A, I-A; ",
+        ),
+        (speech, "O B-NP NN", "f:1: tag 'O' was not seen .* most words; expected one of JJ, NN; "),
+    ]:
+        rows = [text_of("good film bad".split(), tags.split())]
+        with pytest.raises(InputError, match=message + asked):
+            task.encode(rows)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kbert.data import Example, ScoredExample, labelled_rows
+from kbert.data import Example, ScoredExample, TaggedText, labelled_rows
 from kbert.errors import InputError
 from kbert.tasks import (
     Classification,
@@ -13,6 +13,7 @@ from kbert.tasks import (
     MultipleChoice,
     QuestionAnswering,
     Regression,
+    Tagging,
 )
 
 WORDS = "the a is was not good bad film very play".split()
@@ -93,6 +94,24 @@ def test_what_is_not_offered_is_refused(tokenizer):
         Classification.learn(LONG, tokenizer, 16, window_pooling="best")
     with pytest.raises(InputError, match="stride=15; .* 14 pieces .*expected 1 to 14"):
         Classification.learn(LONG, tokenizer, 16, long_text="windows", stride=15).encode(LONG)
+
+
+@pytest.mark.parametrize("options", [{"stride": 3}, {"window_pooling": "max"}])
+def test_settings_of_windows_are_refused_where_texts_are_cut(tokenizer, options):
+    (name,) = options
+    tagged = [TaggedText("good film", ((0, 4), (5, 9)), ("B-A", "O"), "f:1")]
+    for kind, data, long_text in [
+        (Classification, LONG, {}),
+        (Classification, LONG, {"long_text": "truncate"}),
+        *([(Tagging, tagged, {"long_text": "truncate"})] if name in Tagging.options else []),
+    ]:
+        refusal = f"^--{name} says nothing to --long_text=truncate; add --long_text=windows$"
+        with pytest.raises(InputError, match=refusal):
+            kind.learn(data, tokenizer, 16, **long_text, **options)
+        kept = kind.learn(data, tokenizer, 16, long_text="windows", **options).spec
+        assert kept[name] == options[name]
+        # A model that was trained before this was told is read as ever.
+        assert kind({**kept, "long_text": "truncate"}, tokenizer).spec[name] == options[name]
 
 
 def test_from_python_pairs_come_where_they_belong(tokenizer):
