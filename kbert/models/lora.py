@@ -160,7 +160,7 @@ class AdaptableModel(TextModel):
         config = super().get_build_config()
         if config is None:  # Without weights there is nothing to tell.
             return None
-        own = {"frozen": frozen_parts(self)}
+        own: dict[str, Any] = {"frozen": frozen_parts(self)}
         if self.lora_rank is not None:
             own["lora"] = {"rank": self.lora_rank, "alpha": self.lora_alpha}
         return {**config, **own}
