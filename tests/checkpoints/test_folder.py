@@ -1,13 +1,13 @@
 import errno
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 
 from kbert import InputError, checkpoints
 from kbert.checkpoints import google, huggingface
 from kbert.models import Bert, BertClassifier
+from tests.model_contract import Around
 
 TASK = {
     "name": "classification",
@@ -23,17 +23,6 @@ def vocab(tmp_path):
     path = tmp_path / "words.txt"
     path.write_text("[PAD]\n[UNK]\nä\n", encoding="utf-8")
     return path
-
-
-class Around(keras.Model):
-    """A user's model, within whose call the weights of one of kbert's are made."""
-
-    def __init__(self, inner):
-        super().__init__(name="around")
-        self.inner = inner
-
-    def call(self, inputs):
-        return self.inner(inputs)
 
 
 def test_a_model_that_was_built_inside_another_is_loaded(make_model, tmp_path, inputs):

@@ -7,6 +7,7 @@ import pytest
 from kbert import BertConfig, checkpoints
 from kbert.errors import InputError
 from kbert.models import BertClassifier, BertEmbedder, BertMultipleChoice, BertTagger, in_int8
+from tests.model_contract import Around
 
 
 def batch(rows, length, seed):
@@ -97,17 +98,6 @@ def test_a_model_of_bfloat16_and_an_encoder_without_pooler():
     want = np.asarray(tagger.bert(inputs)["sequence_output"], np.float32)
     have = np.asarray(small.bert(inputs)["sequence_output"])
     assert np.abs(want - have).mean() < 0.05 * np.abs(want).mean()
-
-
-class Around(keras.Model):
-    """A user's model, within whose call the weights of one of kbert's are made."""
-
-    def __init__(self, inner):
-        super().__init__(name="around")
-        self.inner = inner
-
-    def call(self, inputs):
-        return self.inner(inputs)
 
 
 def test_a_model_that_was_built_inside_another():
