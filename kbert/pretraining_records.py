@@ -20,6 +20,8 @@ _HELD_OUT_SEED = 20181011
 _HELD_OUT_MOST = 4096
 #: Records of a packed row; more fill rows of many short ones better.
 _MOST_PARTS = 16
+#: BERT's own; records that hold their masks have no use for others.
+_MASK_RATE, _MAX_SPAN = 0.15, 1
 
 
 class Records:
@@ -50,8 +52,8 @@ class Records:
         *,
         layout: str = "pools",
         row_length: int | None = None,
-        mask_rate: float = 0.15,
-        max_span: int = 1,
+        mask_rate: float = _MASK_RATE,
+        max_span: int = _MAX_SPAN,
     ):
         self.folder = folder
         self.description = data.RecordsDescription.read(folder)
@@ -59,7 +61,7 @@ class Records:
         self.layout = layout
         self.row_length = row_length or self.description.max_length
         self._check_layout(row_length)
-        if self.description.masks and (mask_rate != 0.15 or max_span != 1):
+        if self.description.masks and (mask_rate, max_span) != (_MASK_RATE, _MAX_SPAN):
             logging.warning("%s: holds its masks, so the mask rate and span asked for do nothing", folder)
         self._masker = None
         if self.description.masks is None:
