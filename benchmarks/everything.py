@@ -3,7 +3,8 @@
 What each prints is in NAME.txt of the folder once it is done, its files beside it in NAME/; the same command
 goes on after the last one that is done, and those that go on by themselves inside of one. One that fails is
 told at the end and the others are run. All of it takes many hours on two cores: --list says what there is,
---only chooses, --trial runs each for a moment to see that it works.
+--only chooses, --trial runs each for a moment (recipes for minutes) to see that it works, in a folder of its
+own, trial/.
 
   python benchmarks/everything.py --init=FOLDER --data=../shared/data --output=FOLDER
   python benchmarks/everything.py --init=FOLDER --data=../shared/data --output=FOLDER --only=records,layouts
@@ -11,15 +12,18 @@ told at the end and the others are run. All of it takes many hours on two cores:
 
 import dataclasses
 import importlib.util
+import json
 import pathlib
 import subprocess
 import sys
 import time
 
 from absl import flags, logging
+from kept_results import check_settings, settings_of_flags  # beside this script
 
 from kbert import entry
 from kbert.errors import InputError
+from kbert.whole_files import write_whole
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("init", None, "Hugging Face folder of an encoder, with vocab.txt.", required=True)
@@ -27,17 +31,23 @@ flags.DEFINE_string("data", None, "Folder of the data sets.", required=True)
 flags.DEFINE_string("output", None, "Folder for the results.", required=True)
 flags.DEFINE_list("only", None, "Some of them, in the order of --list; default: all.")
 flags.DEFINE_bool("list", False, "Prints their names and commands, and runs nothing.")
-flags.DEFINE_bool("trial", False, "Each for a moment.")
+flags.DEFINE_bool("trial", False, "Each for a moment, in the folder trial/ of the results.")
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TORCH = ("torch", "transformers")
+
+
+def results_folder():
+    """Where results go; those of a trial must not be taken for the real ones."""
+    return pathlib.Path(FLAGS.output, *(["trial"] if FLAGS.trial else []))
 
 
 @dataclasses.dataclass(frozen=True)
 class Benchmark:
     """One command: a script, its flags, those that make it short, and packages that it cannot do without.
 
-    In flags `{init}`, `{data}` and `{output}` stand for what was given, `{here}` for the folder of its own.
+    In flags `{init}` and `{data}` stand for what was given, `{output}` for the folder of the results, and
+    `{here}` for the folder of its own.
     """
 
     script: str
@@ -47,8 +57,8 @@ class Benchmark:
 
     def command(self, name, trial):
         """Arguments of its process; what is given twice counts as it stands last."""
-        places = {key: FLAGS[key].value for key in ("init", "data", "output")}
-        places["here"] = pathlib.Path(FLAGS.output, name)
+        places = {"init": FLAGS.init, "data": FLAGS.data, "output": results_folder()}
+        places["here"] = results_folder() / name
         chosen = (*self.flags, *(self.trial if trial else ()))
         return [sys.executable, str(ROOT / self.script), *(flag.format(**places) for flag in chosen)]
 
@@ -213,6 +223,19 @@ def run(name, command, folder):
     return status
 
 
+def prepare(folder):
+    """Makes the folder; what is in it must be of the same --init, --data and version.
+
+    Raises:
+        InputError: It is not.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path, settings = folder / "settings.json", settings_of_flags()
+    if path.exists():
+        check_settings(path, json.loads(path.read_text(encoding="utf-8")), settings)
+    write_whole(path, json.dumps(settings, indent=1) + "\n")
+
+
 def main():
     """Runs what was asked for and is not done."""
     wanted = FLAGS.only or list(BENCHMARKS)
@@ -223,8 +246,8 @@ def main():
     if FLAGS.list:
         print("\n".join(f"{name}: {' '.join(command)}" for name, command in commands.items()))
         return
-    folder, failed = pathlib.Path(FLAGS.output), []
-    folder.mkdir(parents=True, exist_ok=True)
+    folder, failed = results_folder(), []
+    prepare(folder)
     for number, (name, command) in enumerate(commands.items(), 1):
         if (folder / f"{name}.txt").exists():
             logging.info("%d of %d: %s is done", number, len(commands), name)

@@ -28,7 +28,7 @@ import time
 from absl import flags
 from finetuning_peer import Settings, train_and_answer  # beside this script
 from finetuning_sets import SETS
-from kept_results import KeptResults
+from kept_results import KeptResults, settings_of_flags
 
 from kbert import entry
 from kbert.errors import InputError
@@ -188,6 +188,16 @@ def run_role(role, name, seed, work, *more):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def asked():
+    """Who is compared -> the seeds of its runs."""
+    bfloat16 = FLAGS.seeds[:1] if FLAGS.peer_float32 else FLAGS.seeds
+    return {
+        "kbert": FLAGS.seeds,
+        FLOAT32: FLAGS.seeds if FLAGS.peer_float32 else [],
+        BFLOAT16: bfloat16 if FLAGS.autocast else [],
+    }
+
+
 def compare(results, name, work):
     """Runs both on one set, in turn, seed by seed."""
 
@@ -200,9 +210,9 @@ def compare(results, name, work):
     for seed in FLAGS.seeds:
         results.add(name, "kbert", seed, lambda seed=seed: run_role("kbert", name, seed, work))
         shutil.rmtree(work / f"model-{seed}", ignore_errors=True)
-        if FLAGS.peer_float32:
+        if seed in asked()[FLOAT32]:
             results.add(name, FLOAT32, seed, lambda seed=seed: peer(seed))
-        if FLAGS.autocast and (seed == FLAGS.seeds[0] or not FLAGS.peer_float32):
+        if seed in asked()[BFLOAT16]:
             results.add(name, BFLOAT16, seed, lambda seed=seed: peer(seed, "--peer_bfloat16"))
 
 
@@ -231,11 +241,11 @@ def main():
         raise InputError(f"--sets={','.join(unknown)} is not known; choose of {', '.join(SETS)}")
     if not FLAGS.peer_float32 and not FLAGS.autocast:
         raise InputError("--nopeer_float32 and --noautocast leave nothing to compare with; leave out one")
-    results = KeptResults(FLAGS.output)
+    results = KeptResults(FLAGS.output, settings_of_flags("limit") | dataclasses.asdict(SETTINGS))
     for name in FLAGS.sets:
         with tempfile.TemporaryDirectory() as work:
             compare(results, name, pathlib.Path(work))
-        print(told(name, results.rows[name]), flush=True)
+        print(told(name, results.of(name, asked())), flush=True)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import sys
 
 from absl import flags
 from finetuning_sets import SETS  # beside this script
-from kept_results import KeptResults
+from kept_results import KeptResults, settings_of_flags
 
 from kbert import entry
 from kbert.errors import InputError
@@ -114,12 +114,13 @@ def main():
         unknown = [name for name in FLAGS[flag].value if name not in known]
         if unknown:
             raise InputError(f"--{flag}={','.join(unknown)} is not known; choose of {', '.join(known)}")
-    results = KeptResults(FLAGS.output)
+    results = KeptResults(FLAGS.output, settings_of_flags())
+    asked = dict.fromkeys(["plain", *FLAGS.recipes], FLAGS.seeds)
     for name in FLAGS.sets:
-        for recipe in dict.fromkeys(["plain", *FLAGS.recipes]):
+        for recipe in asked:
             for seed in FLAGS.seeds:
                 results.add(name, recipe, seed, lambda of=(name, recipe, seed): run(*of))
-        print(table(name, results.rows[name]), flush=True)
+        print(table(name, results.of(name, asked)), flush=True)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from kbert import BertConfig, checkpoints
+from kbert.errors import InputError
 from kbert.models import Bert
 from tests.test_benchmarks_chinese import write_data
+from tests.test_benchmarks_finetuning import load  # noqa: F401 (a fixture)
 
 ROOT = Path(__file__).resolve().parent.parent
 WORDS = "the film was not good but a play in the park made all of them happy".split()
@@ -70,9 +72,31 @@ def test_an_unknown_name_is_one_line():
     assert done.stderr.splitlines()[-1].startswith("error: --only=nothing is not known; choose of records, ")
 
 
+def test_what_is_of_a_trial_or_of_another_encoder_is_not_done(load, tmp_path, monkeypatch):  # noqa: F811
+    everything, ran = load("everything"), []
+
+    def run(name, command, folder):
+        ran.append(folder)
+        (folder / f"{name}.txt").write_text("figures")
+        return 0
+
+    def start(*flags):
+        everything.FLAGS.unparse_flags()
+        everything.FLAGS(["everything", "--data=data", f"--output={tmp_path}", "--only=load", *flags])
+        everything.main()
+
+    monkeypatch.setattr(everything, "run", run)
+    start("--init=one", "--trial")
+    start("--init=one", "--notrial")
+    start("--init=one")
+    assert ran == [tmp_path / "trial", tmp_path]
+    with pytest.raises(InputError, match="settings.json has results of another run .init .*one, not"):
+        start("--init=other")
+
+
 @pytest.mark.slow
 def test_each_for_a_moment_and_none_twice(folders, tmp_path):
-    output = tmp_path / "results"
+    output = tmp_path / "results/trial"
     done = run(*folders, "--trial", f"--only={','.join(TRIED)}")
     assert done.returncode == 0, done.stderr[-3000:]
     assert {path.stem for path in output.glob("*.txt") if path.stem in TRIED} == set(TRIED)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from absl import flags
 
+from kbert.errors import InputError
 from kbert.tasks import task_class
 from tests.test_benchmarks_run import ROOT, folders, write_encoder  # noqa: F401 (a fixture)
 
@@ -23,22 +24,30 @@ def load(monkeypatch):
     """Loads a script of benchmarks/ with flags of its own, for scripts define the same names."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     monkeypatch.setattr(flags, "FLAGS", flags.FlagValues())
-    for name in ("string", "list", "integer", "bool"):
+    for name in ("string", "list", "integer", "float", "bool", "enum"):
         define = functools.partial(getattr(flags, f"DEFINE_{name}"), flag_values=flags.FLAGS)
         monkeypatch.setattr(flags, f"DEFINE_{name}", define)
-    return importlib.import_module
+
+    def load_anew(name):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        return importlib.import_module(name)
+
+    return load_anew
 
 
 @pytest.fixture
-def finetuning(load, monkeypatch):
-    monkeypatch.delitem(sys.modules, "finetuning", raising=False)
+def finetuning(load):
     return load("finetuning")
 
 
 @pytest.fixture
-def recipes(load, monkeypatch):
-    monkeypatch.delitem(sys.modules, "recipes", raising=False)
+def recipes(load):
     return load("recipes")
+
+
+@pytest.fixture
+def kept_results(load):
+    return load("kept_results")
 
 
 def run(folders, *more, script="finetuning"):  # noqa: F811
@@ -84,7 +93,7 @@ def test_both_sides_from_beginning_to_end(folders):  # noqa: F811
     done = run(folders, "--sets=sst2", "--seeds=1,2", "--noautocast")
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.startswith("sst2       accuracy: kbert 0.")
-    found = json.loads((folders[2] / "results.json").read_text())["sst2"]
+    found = json.loads((folders[2] / "results.json").read_text())["rows"]["sst2"]
     assert set(found) == {"kbert", "transformers"} and all(set(rows) == {"1", "2"} for rows in found.values())
 
 
@@ -137,14 +146,54 @@ def test_the_peer_starts_from_the_head_that_it_is_given(task, layer, load, folde
     assert head.bias.tolist() == [0.5, 2.0]
 
 
-def test_what_is_there_is_not_run_again(finetuning, tmp_path):
-    results = finetuning.KeptResults(tmp_path / "new")
+def test_what_is_there_is_not_run_again(kept_results, tmp_path):
+    results = kept_results.KeptResults(tmp_path / "new", {"limit": None})
     results.add("rte", "kbert", "1", lambda: {"score": 0.5})
-    again = finetuning.KeptResults(tmp_path / "new")
+    again = kept_results.KeptResults(tmp_path / "new", {"limit": None})
     again.add("rte", "kbert", "1", lambda: pytest.fail("run again"))
     again.add("rte", "kbert", "2", lambda: {"score": 0.7})
-    rows = json.loads((tmp_path / "new/results.json").read_text())
-    assert rows == {"rte": {"kbert": {"1": {"score": 0.5}, "2": {"score": 0.7}}}}
+    kept = json.loads((tmp_path / "new/results.json").read_text())
+    assert kept["rows"] == {"rte": {"kbert": {"1": {"score": 0.5}, "2": {"score": 0.7}}}}
+
+
+def test_results_of_other_settings_are_refused(kept_results, tmp_path):
+    settings = {"init": "/minilm", "limit": 64}
+    kept_results.KeptResults(tmp_path, settings).add("rte", "kbert", "1", lambda: {"score": 0.5})
+    with pytest.raises(InputError, match=r"results of another run \(limit 64, not None\); choose another"):
+        kept_results.KeptResults(tmp_path, settings | {"limit": None})
+
+
+def test_results_of_an_earlier_version_are_taken(kept_results, tmp_path):
+    (tmp_path / "results.json").write_text(json.dumps({"rte": {"kbert": {"1": {"score": 0.5}}}}))
+    results = kept_results.KeptResults(tmp_path, {"limit": None})
+    results.add("rte", "kbert", "1", lambda: pytest.fail("run again"))
+    results.add("rte", "kbert", "2", lambda: {"score": 0.7})
+    again = kept_results.KeptResults(tmp_path, {"limit": None})
+    assert again.rows == {"rte": {"kbert": {"1": {"score": 0.5}, "2": {"score": 0.7}}}}
+
+
+def test_two_processes_add_to_one_file(kept_results, tmp_path):
+    one, other = (kept_results.KeptResults(tmp_path, {}) for _ in range(2))
+    one.add("rte", "kbert", "1", lambda: {"score": 0.5})
+    other.add("stsb", "kbert", "1", lambda: {"score": 0.7})
+    one.add("stsb", "kbert", "1", lambda: pytest.fail("run again"))
+    assert kept_results.KeptResults(tmp_path, {}).rows == {
+        "rte": {"kbert": {"1": {"score": 0.5}}},
+        "stsb": {"kbert": {"1": {"score": 0.7}}},
+    }
+
+
+def test_only_what_was_asked_for_is_compared(finetuning, kept_results, tmp_path):
+    finetuning.FLAGS(["finetuning", "--init=i", "--data=d", "--output=o", "--nopeer_float32", "--seeds=1,2"])
+    results = kept_results.KeptResults(tmp_path, {})
+    for who in ("kbert", "transformers", "transformers bfloat16"):
+        for seed in "123":
+            results.add("rte", who, seed, lambda: {"score": 0.5, "seconds": 1})
+    found = results.of("rte", finetuning.asked())
+    assert {who: list(rows) for who, rows in found.items()} == {
+        "kbert": ["1", "2"],
+        "transformers bfloat16": ["1", "2"],
+    }
 
 
 def test_the_tags_of_the_peer_are_those_of_the_highest_scores(finetuning):
