@@ -10,7 +10,8 @@ products on the same device, measured between the turns, gives the share of what
   answer-128       the hidden states of full rows of 128
 
 Attention weights are not dropped, in neither, so that both may use flash attention. A machine without
-TensorFlow will do; without torch, kbert is measured alone. Without a GPU everything runs on the processor.
+TensorFlow will do; without torch or transformers, kbert is measured alone. Without a GPU everything runs on
+the processor.
 
   python benchmarks/gpu.py --output=FOLDER
   python benchmarks/gpu.py --output=FOLDER --cases=pretrain-512 --size=large --batch_size=32
@@ -85,7 +86,8 @@ def compare(name):
     case = case_of(name)
     logs = pathlib.Path(FLAGS.output, "logs", name)
     logs.mkdir(parents=True, exist_ok=True)
-    there = [who for who in CANDIDATES if who == "kbert" or importlib.util.find_spec("torch")]
+    has_peer = importlib.util.find_spec("torch") and importlib.util.find_spec("transformers")
+    there = [who for who in CANDIDATES if who == "kbert" or has_peer]
     again = [sys.executable, __file__, *sys.argv[1:], f"--cases={name}"]
     commands = {who: [*again, f"--role={who}"] for who in (*there, limits.PEAK)}
     with Candidates(commands, str(logs)) as running:

@@ -15,7 +15,6 @@ In the folder are then results.json, table.txt and speed.png (extra `plots`).
 """
 
 import functools
-import importlib.util
 import json
 import os
 import pathlib
@@ -25,15 +24,16 @@ import sys
 
 import numpy as np
 from absl import flags, logging
-from speed import cases, inference, limits, report, training  # beside this script
+from serving_candidates import ONNX, TORCH, lacking  # beside this script
+from speed import cases, inference, limits, report, training
 from speed.turns import Candidates, Turns
 
 from kbert import entry
 from kbert.errors import InputError
 
 CASES = {**cases.TRAINING, **cases.INFERENCE}
-#: The package that a candidate needs besides kbert's own, by the beginning of its name.
-PACKAGES = {"Keras Hub": "keras_hub", "transformers": "transformers", "ONNX Runtime": "onnxruntime"}
+#: The packages that a candidate needs besides kbert's own, by the beginning of its name.
+PACKAGES = {"Keras Hub": ("keras_hub",), "transformers": TORCH, "ONNX Runtime": ONNX}
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("init", None, "Hugging Face folder of an encoder, with vocab.txt.", required=True)
@@ -62,16 +62,16 @@ def kind_of(case):
 
 def chosen(name):
     """The candidates of a case that were asked for and whose packages are there; others are logged."""
-    missing = tuple(who for who, package in PACKAGES.items() if importlib.util.find_spec(package) is None)
-    for who in missing:
+    missing = {who: lacking(packages) for who, packages in PACKAGES.items() if lacking(packages)}
+    for who, packages in missing.items():
         logging.info(
-            "without %s: %s is missing; pip install '.[bench]' in the source folder", who, PACKAGES[who]
+            "without %s: %s missing; pip install '.[bench]' in the source folder", who, ", ".join(packages)
         )
     there = CASES[name].candidates
     wanted = [who for who in there if not FLAGS.candidates or who in FLAGS.candidates]
     if not wanted:
         raise InputError(f"{name} has none of {', '.join(FLAGS.candidates)}; it has {', '.join(there)}")
-    return [who for who in wanted if not missing or not who.startswith(missing)]
+    return [who for who in wanted if not who.startswith(tuple(missing))]
 
 
 def prepare(name):

@@ -16,7 +16,6 @@ Before that the probabilities of all are compared. Median and 95th percentile ov
 """
 
 import contextlib
-import importlib.util
 import json
 import os
 import subprocess
@@ -26,7 +25,7 @@ import time
 
 import numpy as np
 from absl import flags, logging
-from serving_candidates import CANDIDATES, write_models  # beside this script
+from serving_candidates import CANDIDATES, ONNX, lacking, write_models  # beside this script
 
 from kbert import entry
 from kbert.errors import InputError
@@ -113,8 +112,7 @@ def main():
     """Prints a table of milliseconds."""
     if FLAGS.role:
         return work_off()
-    needed = ("onnx", "onnxruntime", "torch", "transformers")
-    missing = [name for name in needed if not importlib.util.find_spec(name)]
+    missing = lacking(ONNX)
     if missing:
         raise InputError(f"{', '.join(missing)} cannot be imported; pip install '.[bench]' brings them")
     with tempfile.TemporaryDirectory() as work:

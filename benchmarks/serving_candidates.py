@@ -13,12 +13,20 @@ from serve_process import ServeProcess, grpc_client, rest_client  # beside this 
 LABELS = ["negative", "positive"]
 #: Longest sequence in pieces, everywhere.
 MAX_LENGTH = 128
+#: The packages of the peers; torch writes the model that ONNX Runtime loads.
+TORCH = ("torch", "transformers")
+ONNX = (*TORCH, "onnx", "onnxruntime")
+
+
+def lacking(packages):
+    """Those of the packages that are not installed."""
+    return [package for package in packages if importlib.util.find_spec(package) is None]
 
 
 def write_models(init, work, texts):
     """The encoder in `init` with one head, as kbert's export, as a folder of transformers, and as ONNX.
 
-    The last one needs torch, and is left out where that is missing. The export is there in bfloat16 too, and
+    The last one is left out where one of its packages is missing. The export is there in bfloat16 too, and
     export and ONNX in 8 bits; kbert measures the ranges on `texts`, ONNX Runtime with each request.
     """
     from kbert import checkpoints
@@ -33,7 +41,7 @@ def write_models(init, work, texts):
     small = in_int8(model, [inputs for _, inputs, _ in evaluation_batches(encoded, 32)])
     export(text_module(task, small), f"{work}/export-int8")
     export(text_module(task, model, precision="bfloat16"), f"{work}/export-bfloat16")
-    if importlib.util.find_spec("torch"):
+    if not lacking(ONNX):
         _write_onnx(work)
 
 

@@ -1,9 +1,13 @@
 """What every test starts from: a quiet TensorFlow with two logical CPUs, fixed seeds, and small inputs."""
 
+import functools
+import importlib
 import os
+import sys
 from pathlib import Path
 
 import pytest
+from absl import flags
 
 from kbert.config import BertConfig
 from kbert.entry import quieten_tensorflow
@@ -63,6 +67,22 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"{folder} is absent; KBERT_SHARED=FOLDER names another one")
     return folder
+
+
+@pytest.fixture
+def load_benchmark(monkeypatch):
+    """Loads a script of benchmarks/ as a module, with flags of its own: others define the same names."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    monkeypatch.setattr(flags, "FLAGS", flags.FlagValues())
+    for name in ("string", "list", "integer", "float", "bool", "enum"):
+        define = functools.partial(getattr(flags, f"DEFINE_{name}"), flag_values=flags.FLAGS)
+        monkeypatch.setattr(flags, f"DEFINE_{name}", define)
+
+    def load(name):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        return importlib.import_module(name)
+
+    return load
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,6 @@
 
 import json
 
-from tests.test_benchmarks_finetuning import load  # noqa: F401 (a fixture)
-
 #: Part -> its file, with one row; each text says what it is.
 FILES = {
     "corpora/zh.train.txt": "甲文一。\n甲文二。\n\n乙文。\n",
@@ -38,9 +36,9 @@ def write_data(folder):
         path.write_text(content if isinstance(content, str) else squad(content), encoding="utf-8")
 
 
-def test_documents_are_what_belongs_together_and_answers_stay_out(load, tmp_path, capsys):  # noqa: F811
+def test_documents_are_what_belongs_together_and_answers_stay_out(load_benchmark, tmp_path, capsys):
     write_data(tmp_path)
-    corpus = load("chinese_corpus")
+    corpus = load_benchmark("chinese_corpus")
     corpus.FLAGS(["chinese_corpus", f"--data={tmp_path}", f"--output={tmp_path}/corpus.txt"])
     corpus.main()
     written = (tmp_path / "corpus.txt").read_text(encoding="utf-8")

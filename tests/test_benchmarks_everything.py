@@ -12,7 +12,6 @@ from kbert import BertConfig, checkpoints
 from kbert.errors import InputError
 from kbert.models import Bert
 from tests.test_benchmarks_chinese import write_data
-from tests.test_benchmarks_finetuning import load  # noqa: F401 (a fixture)
 
 ROOT = Path(__file__).resolve().parent.parent
 WORDS = "the film was not good but a play in the park made all of them happy".split()
@@ -72,8 +71,8 @@ def test_an_unknown_name_is_one_line():
     assert done.stderr.splitlines()[-1].startswith("error: --only=nothing is not known; choose of records, ")
 
 
-def test_what_is_of_a_trial_or_of_another_encoder_is_not_done(load, tmp_path, monkeypatch):  # noqa: F811
-    everything, ran = load("everything"), []
+def test_what_is_of_a_trial_or_of_another_encoder_is_not_done(load_benchmark, tmp_path, monkeypatch):
+    everything, ran = load_benchmark("everything"), []
 
     def run(name, command, folder):
         ran.append(folder)

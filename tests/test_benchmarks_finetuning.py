@@ -1,7 +1,5 @@
 """benchmarks/finetuning.py and recipes.py: their parts on a few rows, what they print, and how they go on."""
 
-import functools
-import importlib
 import json
 import math
 import os
@@ -12,7 +10,6 @@ import types
 
 import numpy as np
 import pytest
-from absl import flags
 
 from kbert.errors import InputError
 from kbert.tasks import task_class
@@ -20,34 +17,18 @@ from tests.test_benchmarks_run import ROOT, folders, write_encoder  # noqa: F401
 
 
 @pytest.fixture
-def load(monkeypatch):
-    """Loads a script of benchmarks/ with flags of its own, for scripts define the same names."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    monkeypatch.setattr(flags, "FLAGS", flags.FlagValues())
-    for name in ("string", "list", "integer", "float", "bool", "enum"):
-        define = functools.partial(getattr(flags, f"DEFINE_{name}"), flag_values=flags.FLAGS)
-        monkeypatch.setattr(flags, f"DEFINE_{name}", define)
-
-    def load_anew(name):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-        return importlib.import_module(name)
-
-    return load_anew
+def finetuning(load_benchmark):
+    return load_benchmark("finetuning")
 
 
 @pytest.fixture
-def finetuning(load):
-    return load("finetuning")
+def recipes(load_benchmark):
+    return load_benchmark("recipes")
 
 
 @pytest.fixture
-def recipes(load):
-    return load("recipes")
-
-
-@pytest.fixture
-def kept_results(load):
-    return load("kept_results")
+def kept_results(load_benchmark):
+    return load_benchmark("kept_results")
 
 
 def run(folders, *more, script="finetuning"):  # noqa: F811
@@ -133,14 +114,16 @@ def test_the_head_of_the_peer_is_the_one_that_fine_tuning_starts_with(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task, layer", [("question_answering", "qa_outputs"), ("tagging", "classifier")])
-def test_the_peer_starts_from_the_head_that_it_is_given(task, layer, load, folders):  # noqa: F811
+def test_the_peer_starts_from_the_head_that_it_is_given(task, layer, load_benchmark, folders):  # noqa: F811
     pytest.importorskip("torch")
     pytest.importorskip("transformers")
     vocab = folders[0].parent / "vocab.txt"
     write_encoder(folders[1], len(vocab.read_text().split()), vocab)
     width = json.loads((folders[1] / "config.json").read_text())["hidden_size"]
     kernel = np.arange(2 * width, dtype="float32").reshape(width, 2)
-    model = load("finetuning_peer")._model(task, folders[1], kernel, np.array([0.5, 2.0], "float32"))
+    model = load_benchmark("finetuning_peer")._model(
+        task, folders[1], kernel, np.array([0.5, 2.0], "float32")
+    )
     head = getattr(model, layer)
     np.testing.assert_array_equal(head.weight.detach().numpy(), kernel.T)
     assert head.bias.tolist() == [0.5, 2.0]

@@ -98,6 +98,16 @@ def test_turns_alternate_and_the_first_ones_are_left_out(speed, tmp_path):
     assert all(0 <= answer["seconds"] < 10 and answer["peak_mib"] > 1 for answer in answers["a"])
 
 
+def test_onnx_runtime_is_left_out_where_a_package_is_missing(load_benchmark, monkeypatch):
+    run = load_benchmark("run")
+    there = {"torch", "transformers", "onnxruntime", "keras_hub"}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: "found" if name in there else None)
+    run.FLAGS(["run", "--init=i", "--data=d", "--output=o"])
+    chosen = run.chosen("infer-sst2")
+    assert "ONNX Runtime" not in chosen and {"SavedModel", "transformers"} <= set(chosen)
+    assert run.lacking(run.ONNX) == ["onnx"]  # So its files are not written either.
+
+
 @pytest.fixture
 def folders(tmp_path):
     """A small encoder as a Hugging Face folder, and data in the forms of the benchmarks."""
