@@ -75,8 +75,8 @@ def _pretraining(size, *more):
 
 def _tokenization(vocab, text):
     flags_of_language = (f"--vocab={{data}}/vocab/{vocab}.txt", f"--text={{data}}/corpora/{text}.txt")
-    short = ("--rounds=1", "--lines=200")
-    return Benchmark("benchmarks/tokenization.py", flags_of_language, short, ("tokenizers",))
+    short = ("--rounds=1", "--lines=2000")
+    return Benchmark("benchmarks/tokenization.py", flags_of_language, short, ("tokenizers", "keras_hub"))
 
 
 def _chinese_records(*more):
@@ -110,6 +110,7 @@ BENCHMARKS = {
             "--task=classification", "--train={data}/sst2/train.tsv", "--dev={data}/sst2/dev.tsv",
             "--init={init}", "--epochs=1", "--batch_size=32", "--learning_rate=5e-5", "--model_dir={here}",
         ),
+        ("--train={data}/sst2/dev.tsv",),
     ),
     "export": Benchmark(
         "tf_scripts/export_model.py", ("--model_dir={output}/classifier", "--export_dir={here}")
@@ -162,10 +163,10 @@ BENCHMARKS = {
     "weak_scaling": Benchmark(
         "benchmarks/weak_scaling.py",
         (
-            "--data_dir={output}/records", "--vocab={data}/vocab/bert-base-uncased.txt",
-            "--sizes=tiny,mini", "--accumulate=4",
+            "--data_dir={output}/pretraining_mini/records-train",
+            "--vocab={data}/vocab/bert-base-uncased.txt", "--sizes=tiny,mini", "--accumulate=4",
         ),
-        ("--batch_size=2", "--row_length=512", "--steps=2", "--rounds=1", "--sizes=tiny,mini"),
+        ("--batch_size=2", "--steps=2", "--rounds=1"),
     ),
     "serving": Benchmark(
         "benchmarks/serving.py",

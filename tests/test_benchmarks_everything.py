@@ -1,5 +1,6 @@
 """benchmarks/everything.py: it knows every benchmark, and those that no other test runs do run."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -15,10 +16,11 @@ from tests.test_benchmarks_chinese import write_data
 
 ROOT = Path(__file__).resolve().parent.parent
 WORDS = "the film was not good but a play in the park made all of them happy".split()
-#: Those that need nothing but what kbert installs; run.py, memory.py and others have tests of their own.
+#: Those that need nothing but what kbert installs, and tokenization, which needs one package more; run.py,
+#: memory.py and others have tests of their own.
 TRIED = (
     "records,classifier,export,chinese_corpus,chinese_vocab,chinese_records,chinese_pairs,chinese_masks,"
-    "chinese_pretrained,start,load,remat,layouts,serving_load,padding"
+    "chinese_pretrained,start,load,remat,tokenization,layouts,serving_load,padding"
 ).split(",")
 
 
@@ -44,7 +46,8 @@ def folders(tmp_path):
     rows = "\n".join(["sentence\tlabel", *(f"{text}\t{i % 2}" for i, text in enumerate(texts))]) + "\n"
     for split in ("train", "dev"):
         (data / f"sst2/{split}.tsv").write_text(rows, encoding="utf-8")
-    documents = "\n\n".join(" .\n".join(texts[i : i + 8]) for i in range(0, 64, 8)) + "\n"
+    # Tokenization is timed by the thousand lines.
+    documents = "\n\n".join(" .\n".join(texts[i : i + 8]) for i in range(0, 64, 8) for _ in range(16)) + "\n"
     (data / "corpora/brown.train.txt").write_text(documents, encoding="utf-8")
     write_data(data)
     model = Bert(BertConfig.preset("tiny", vocab_size=len(vocab.read_text().split())))
@@ -93,12 +96,31 @@ def test_what_is_of_a_trial_or_of_another_encoder_is_not_done(load_benchmark, tm
         start("--init=other")
 
 
+def test_weak_scaling_trains_on_records_that_fit_into_its_rows(load_benchmark):
+    of_it = load_benchmark("everything").BENCHMARKS["weak_scaling"]
+    given = dict(flag.lstrip("-").split("=", 1) for flag in (*of_it.flags, *of_it.trial))
+    length = int(given.get("row_length", load_benchmark("weak_scaling").FLAGS["row_length"].default))
+    assert given["data_dir"] == "{output}/pretraining_mini/records-train"
+    assert length >= load_benchmark("pretraining_data").LENGTH
+
+
+def test_too_few_lines_are_told(tmp_path):
+    (tmp_path / "short.txt").write_text("a line\n\n" * 999)
+    done = subprocess.run(
+        [sys.executable, "benchmarks/tokenization.py", "--vocab=v.txt", f"--text={tmp_path}/short.txt"],
+        cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == f"error: {tmp_path}/short.txt: 999 lines; at least 1000 are needed\n"
+
+
 @pytest.mark.slow
 def test_each_for_a_moment_and_none_twice(folders, tmp_path):
     output = tmp_path / "results/trial"
     done = run(*folders, "--trial", f"--only={','.join(TRIED)}")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert {path.stem for path in output.glob("*.txt") if path.stem in TRIED} == set(TRIED)
+    left_out = set() if importlib.util.find_spec("tokenizers") else {"tokenization"}
+    assert {path.stem for path in output.glob("*.txt") if path.stem in TRIED} == set(TRIED) - left_out
     assert "errors" in (output / "serving_load.txt").read_text()
     (output / "layouts.txt").unlink()
     (output / "records/records-00000-of-00004.tfrecord").write_bytes(b"no record")
