@@ -115,12 +115,13 @@ def main():
     for name in FLAGS.cases:
         case_of(name)
     os.makedirs(FLAGS.output, exist_ok=True)
-    results = {"machine": report.machine(), "cases": {}}
+    machine, found = report.machine(), {}
     for name in FLAGS.cases:
-        results["machine"]["device"], results["cases"][name] = compare(name)
-        report.write(FLAGS.output, results)
-    print(json.dumps(results["machine"]))
-    print(report.table(results["cases"]))
+        machine["device"], found[name] = compare(name)
+        how = {"rounds": FLAGS.rounds, **dataclasses.asdict(case_of(name))}
+        report.add(FLAGS.output, name, found[name], machine | how)
+    print(json.dumps(machine))
+    print(report.table(found))
 
 
 if __name__ == "__main__":

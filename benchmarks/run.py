@@ -11,7 +11,7 @@ not.
   python benchmarks/run.py --init=FOLDER --data=../shared/data --output=FOLDER
   python benchmarks/run.py --init=FOLDER --data=../shared/data --output=FOLDER --cases=train-sst2 --rounds=7
 
-In the folder are then results.json, table.txt and speed.png (extra `plots`).
+In the folder are then results.json, table.txt and speed.png (extra `plots`), with the cases of earlier runs.
 """
 
 import functools
@@ -151,14 +151,15 @@ def main():
         case = CASES[FLAGS.cases[0]]
         return kind_of(case).work_off(case, FLAGS, Turns())
     os.makedirs(FLAGS.output, exist_ok=True)
-    results = {"machine": report.machine(), "cases": {}}
+    machine, found = report.machine(), {}
+    how = {name: FLAGS[name].value for name in ("init", "rounds", "warmup", "threads")}
     for name in FLAGS.cases:
-        results["cases"][name] = compare(name)
+        found[name] = compare(name)
         logging.info("%s done", name)
         # After each case: what was measured is not lost if a later one fails.
-        report.write(FLAGS.output, results)
-    print(json.dumps(results["machine"]))
-    print(report.table(results["cases"]))
+        report.add(FLAGS.output, name, found[name], machine | how)
+    print(json.dumps(machine))
+    print(report.table(found))
 
 
 if __name__ == "__main__":

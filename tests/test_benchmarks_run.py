@@ -98,6 +98,30 @@ def test_turns_alternate_and_the_first_ones_are_left_out(speed, tmp_path):
     assert all(0 <= answer["seconds"] < 10 and answer["peak_mib"] > 1 for answer in answers["a"])
 
 
+def test_a_case_is_put_beside_those_of_earlier_runs(speed, tmp_path, monkeypatch):
+    report, machine = speed["report"], speed["report"].machine()
+    monkeypatch.setattr(report, "_draw", lambda *_: None)
+    row = {"real_tokens_per_second": 2.0, "slowest": 1.0, "fastest": 3.0, "share_of_peak": 0.5, "peak_mib": 9}
+    rows = {"peak": {"float32_gflops": 1.0}, "kbert float32": row}
+    report.add(tmp_path, "train-sst2", rows, machine | {"rounds": 5})
+    report.add(tmp_path, "infer-sst2", rows, machine | {"rounds": 7})
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert list(results["cases"]) == ["train-sst2", "infer-sst2"]
+    assert [measured["rounds"] for measured in results["measured"].values()] == [5, 7]
+    assert (tmp_path / "table.txt").read_text().count("kbert float32") == 2
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", machine["date"])  # Python 3.10 has another name for UTC.
+
+
+def test_the_classifier_takes_no_folder_of_others(load_benchmark, monkeypatch, tmp_path):
+    run = load_benchmark("run")
+    run.FLAGS(["run", "--init=i", "--data=d", f"--output={tmp_path}"])
+    (tmp_path / "serving").mkdir()
+    (tmp_path / "serving/mine").write_text("kept")
+    monkeypatch.setattr(run.subprocess, "run", lambda *_, **__: None)
+    run.write_classifier()
+    assert (tmp_path / "serving/mine").exists()
+
+
 def test_onnx_runtime_is_left_out_where_a_package_is_missing(load_benchmark, monkeypatch):
     run = load_benchmark("run")
     there = {"torch", "transformers", "onnxruntime", "keras_hub"}
@@ -198,7 +222,7 @@ def test_each_inference_case_for_three_requests(folders):
         assert found["SavedModel int8"]["milliseconds"] > 0
     lines = (folders[-1] / "table.txt").read_text().splitlines()
     assert [line.split("  ")[0] for line in lines].count("SavedModel") == len(INFERENCE_CASES)
-    times = start_times(folders[-1] / "serving/export/1")
+    times = start_times(folders[-1] / "classifier-of-run/export/1")
     assert list(times) == ["import kbert", "the rest of it", "load", "first answer", "second answer"]
     assert times["import kbert"] < 0.3
 

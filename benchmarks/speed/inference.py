@@ -42,8 +42,8 @@ def _texts(case, flags):
 
 
 def models_folder(flags) -> pathlib.Path:
-    """Where the classifier is, in all forms."""
-    return pathlib.Path(flags.output, "serving")
+    """Where the classifier is, in all forms: a folder that no one else has, for each run makes it anew."""
+    return pathlib.Path(flags.output, "classifier-of-run")
 
 
 def results(case, flags, introductions, turns) -> dict:

@@ -9,6 +9,7 @@ import platform
 
 from absl import logging
 
+from kbert.whole_files import write_whole
 from speed.limits import PEAK
 
 _PACKAGES = ("tensorflow", "keras", "keras-hub", "jax", "torch", "transformers", "onnxruntime")
@@ -28,7 +29,7 @@ def machine() -> dict:
         except importlib.metadata.PackageNotFoundError:
             continue
     return {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),  # `UTC` came in Python 3.11.
         "processor": known.get("model name", platform.processor()).strip(),
         "cores": os.cpu_count(),
         "instructions": [name for name in wanted if name in flags],
@@ -75,11 +76,24 @@ def _cell(row, width, key_and_format):
     return f"{format(row[key], form) if key in row else '':>{width}}"
 
 
-def write(folder: str, results: dict):
-    """Writes the three files."""
+def add(folder: str, case: str, rows: dict, measured: dict):
+    """Puts a case beside those that are in the folder already, and writes the three files.
+
+    Args:
+        folder: Of the results.
+        case: Its name.
+        rows: Its results, in the place of earlier ones.
+        measured: Where and how: `machine()`, and what else the results depend on.
+    """
     place = pathlib.Path(folder)
-    (place / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    (place / "table.txt").write_text(table(results["cases"]) + "\n", encoding="utf-8")
+    path, results = place / "results.json", {"cases": {}, "measured": {}}
+    if path.exists():
+        results = json.loads(path.read_text(encoding="utf-8"))
+        # Until now one machine was told for all cases.
+        results.setdefault("measured", dict.fromkeys(results["cases"], results.pop("machine", None)))
+    results["cases"][case], results["measured"][case] = rows, measured
+    write_whole(path, json.dumps(results, indent=1) + "\n")
+    write_whole(place / "table.txt", table(results["cases"]) + "\n")
     _draw(place / "speed.png", results["cases"])
 
 
