@@ -3,7 +3,8 @@
 Fine-tunes the encoder of --init, and the same sizes from random weights, alike: same vocabulary, rows, seeds,
 epochs and rates. Where texts get classes, a logistic regression on counts of characters stands beside them:
 what the words alone say, without their order. How to pretrain the encoder:
-everything.py, chinese_corpus to chinese_pretrained.
+everything.py, chinese_corpus to chinese_pretrained. Runs are in results.json as soon as they are done; the
+same command goes on where it was stopped.
 
   python benchmarks/chinese.py --init=PRETRAINED --size=mini --data=../shared/data --output=FOLDER
 """
@@ -12,10 +13,12 @@ import dataclasses
 import importlib.util
 import json
 import pathlib
-import subprocess
+import statistics
 import sys
 
+import children  # beside this script
 from absl import flags, logging
+from kept_results import KeptResults, settings_of_flags
 
 from kbert import entry
 from kbert.errors import InputError
@@ -31,6 +34,7 @@ flags.DEFINE_integer("epochs", 2, "Passes over the rows.", lower_bound=1)
 flags.DEFINE_float("learning_rate", 1e-4, "Peak.", lower_bound=0)
 flags.DEFINE_integer("max_length", 128, "Pieces of a text or window.", lower_bound=16)
 
+BAG = "bag of characters"
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
@@ -55,25 +59,27 @@ SETS = {
 }
 
 
-def fine_tuned(name, start, *flags_of_start):
-    """The scores of all seeds, by finetune.py."""
+def fine_tuned(name, start, seed):
+    """The score of a run of finetune.py."""
     chosen = SETS[name]
-    folder = pathlib.Path(FLAGS.output, f"{name}-{start}")
+    folder = pathlib.Path(FLAGS.output, f"{name}-{start}-{seed}")
+    starts = {
+        "pretrained": [f"--init={FLAGS.init}"],
+        "untrained": [f"--size={FLAGS.size}", f"--vocab={FLAGS.init}/vocab.txt"],
+    }
     command = [
         sys.executable, str(ROOT / "tf_scripts/finetune.py"), f"--task={chosen.task}",
         f"--train={FLAGS.data}/{name}/{chosen.train}", f"--dev={FLAGS.data}/{name}/{chosen.dev}",
-        f"--seeds={','.join(FLAGS.seeds)}", f"--epochs={FLAGS.epochs}", f"--model_dir={folder}",
-        f"--learning_rate={FLAGS.learning_rate}", f"--max_length={FLAGS.max_length}", *flags_of_start,
+        f"--seed={seed}", f"--epochs={FLAGS.epochs}", f"--model_dir={folder}",
+        f"--learning_rate={FLAGS.learning_rate}", f"--max_length={FLAGS.max_length}", *starts[start],
     ]  # fmt: skip
     if chosen.text_column:
         command.append(f"--text_column={chosen.text_column}")
     if chosen.task == "question_answering":
         command.append(f"--measure={chosen.measure}")
-    subprocess.run(command, check=True, stdout=sys.stderr)
+    children.run(command, stdout=sys.stderr)
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    if report["runs"]:
-        return [run[chosen.score] for run in report["runs"]]
-    return [score["value"] for score in report["scores"] if score["name"] == chosen.score]
+    return {"score": next(row["value"] for row in report["scores"] if row["name"] == chosen.score)}
 
 
 def bag_of_characters(name):
@@ -105,38 +111,39 @@ def bag_of_characters(name):
     }
     labels = {split: [row.label for row in of_split] for split, of_split in rows.items()}
     model = LogisticRegression(max_iter=2000).fit(counts["train"], labels["train"])
-    return float(model.score(counts["dev"], labels["dev"]))
+    return {"score": float(model.score(counts["dev"], labels["dev"]))}
+
+
+def told(name, found):
+    """A line on one set: the mean of each start, and its ends."""
+    scores = {start: [row["score"] for row in rows.values()] for start, rows in found.items()}
+    figures = ", ".join(
+        f"{start} {statistics.mean(values):.4f} ({min(values):.4f} to {max(values):.4f})"
+        for start, values in scores.items()
+    )
+    return f"{name} {SETS[name].score}: {figures}"
 
 
 def main():
     """Prints a line for each set; everything is in results.json."""
-    import numpy as np
-
     unknown = [name for name in FLAGS.sets if name not in SETS]
     if unknown:
         raise InputError(f"--sets={','.join(unknown)} is not known; choose of {', '.join(SETS)}")
     counts = importlib.util.find_spec("sklearn") is not None
     if not counts:
         logging.info("without bags of characters: scikit-learn is missing; pip install scikit-learn")
-    results = {}
+    results = KeptResults(FLAGS.output, settings_of_flags("size", "epochs", "learning_rate", "max_length"))
+    if any(isinstance(scores, list) for of_set in results.rows.values() for scores in of_set.values()):
+        raise InputError(f"{results.path} is of an earlier version, without seeds; choose another --output")
     for name in FLAGS.sets:
-        found = {
-            "pretrained": fine_tuned(name, "pretrained", f"--init={FLAGS.init}"),
-            "untrained": fine_tuned(
-                name, "untrained", f"--size={FLAGS.size}", f"--vocab={FLAGS.init}/vocab.txt"
-            ),
-        }
+        asked = dict.fromkeys(("pretrained", "untrained"), FLAGS.seeds)
+        for start in asked:
+            for seed in FLAGS.seeds:
+                results.add(name, start, seed, lambda of=(name, start, seed): fine_tuned(*of))
         if counts and SETS[name].task == "classification":
-            found["bag of characters"] = [bag_of_characters(name)]
-        results[name] = found
-        told = ", ".join(
-            f"{start} {np.mean(scores):.4f} ({min(scores):.4f} to {max(scores):.4f})"
-            for start, scores in found.items()
-        )
-        print(f"{name} {SETS[name].score}: {told}", flush=True)
-        pathlib.Path(FLAGS.output, "results.json").write_text(
-            json.dumps(results, indent=1) + "\n", encoding="utf-8"
-        )
+            asked[BAG] = ["any"]
+            results.add(name, BAG, "any", lambda name=name: bag_of_characters(name))
+        print(told(name, results.of(name, asked)), flush=True)
 
 
 if __name__ == "__main__":

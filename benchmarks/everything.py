@@ -18,8 +18,9 @@ import subprocess
 import sys
 import time
 
+import children  # beside this script
 from absl import flags, logging
-from kept_results import check_settings, settings_of_flags  # beside this script
+from kept_results import check_settings, settings_of_flags
 
 from kbert import entry
 from kbert.errors import InputError
@@ -218,10 +219,12 @@ def run(name, command, folder):
     """Runs one; what it prints is in its file when all of it is there. Gives the exit status."""
     partial = folder / f".{name}.txt.partial"
     with open(partial, "w", encoding="utf-8") as file:
-        status = subprocess.run(command, stdout=file).returncode
-    if status == 0:
-        partial.replace(folder / f"{name}.txt")
-    return status
+        try:
+            children.run(command, stdout=file)
+        except subprocess.CalledProcessError as error:
+            return error.returncode
+    partial.replace(folder / f"{name}.txt")
+    return 0
 
 
 def prepare(folder):

@@ -238,6 +238,41 @@ def test_the_table_of_recipes(recipes):
     ]
 
 
+def test_the_table_marks_a_score_that_is_the_best_of_several(recipes):
+    of_seed = {"1": {"score": 0.9, "seconds": 10}}
+    lines = recipes.table("trec", {"plain": of_seed, "longer": of_seed, "early_stop": of_seed}).splitlines()
+    assert ["best epoch" in line for line in lines] == [False, False, False, True]
+
+
+def test_a_run_that_is_timed_begins_anew(recipes, monkeypatch, tmp_path):
+    recipes.FLAGS(["recipes", "--init=i", "--data=d", f"--output={tmp_path}"])
+    folder = tmp_path / "runs/trec-plain-1"
+    (folder / "checkpoints").mkdir(parents=True)
+
+    def run(command, **_):
+        assert f"--model_dir={folder}" in command and not folder.exists()
+        folder.mkdir()
+        report = {"scores": [{"name": "accuracy", "value": 0.5}], "seconds": 3}
+        (folder / "report.json").write_text(json.dumps(report))
+
+    monkeypatch.setattr(recipes.children, "run", run)
+    assert recipes.run("trec", "plain", "1") == {"score": 0.5, "seconds": 3}
+
+
+def test_a_recipe_that_the_task_refuses_is_left_out(recipes, monkeypatch, tmp_path, capsys):
+    flags = ["--init=i", "--data=d", f"--output={tmp_path}", "--sets=stsb", "--seeds=1"]
+    recipes.FLAGS(["recipes", *flags, "--recipes=label_smoothing,longer"])
+
+    def run(name, recipe, seed):
+        if recipe == "label_smoothing":
+            raise subprocess.CalledProcessError(2, ["finetune.py"])
+        return {"score": 0.5, "seconds": 3}
+
+    monkeypatch.setattr(recipes, "run", run)
+    recipes.main()
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["stsb,", "plain", "longer"]
+
+
 @pytest.mark.slow
 def test_recipes_from_beginning_to_end(folders):  # noqa: F811
     vocab = folders[0].parent / "vocab.txt"

@@ -1,6 +1,7 @@
 """benchmarks/run.py, start.py and chinese.py: the arithmetic, and each case for three steps."""
 
 import importlib.util
+import itertools
 import json
 import os
 import re
@@ -269,13 +270,15 @@ def test_every_seed_of_both_starts_is_told(folders):
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads((output / "results.json").read_text())["chnsenticorp"]
+    found = json.loads((output / "results.json").read_text())["rows"]["chnsenticorp"]
     assert {"pretrained", "untrained"} <= set(found)
     assert ("bag of characters" in found) == (importlib.util.find_spec("sklearn") is not None)
-    for start in ("pretrained", "untrained"):
-        assert len(found[start]) == 2 and all(0 <= score <= 1 for score in found[start])
-        report = json.loads((output / f"chnsenticorp-{start}/report.json").read_text())
-        assert found[start] == [run["accuracy"] for run in report["runs"]]
+    for start, seed in itertools.product(("pretrained", "untrained"), "12"):
+        report = json.loads((output / f"chnsenticorp-{start}-{seed}/report.json").read_text())
+        accuracy = next(row["value"] for row in report["scores"] if row["name"] == "accuracy")
+        assert found[start][seed] == {"score": accuracy} and 0 <= accuracy <= 1
+    again = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    assert again.returncode == 0 and again.stdout == done.stdout
     command[-4] = "--sets=everything"
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and "--sets=everything is not known" in done.stderr.splitlines()[-1]
