@@ -216,11 +216,16 @@ def compare(results, name, work):
             results.add(name, BFLOAT16, seed, lambda seed=seed: peer(seed, "--peer_bfloat16"))
 
 
+def mean_score(of_seeds):
+    """Of the runs of a candidate on a set."""
+    return statistics.mean(row["score"] for row in of_seeds.values())
+
+
 def told(name, found):
     """A line on one set: means over the seeds, the spread of both, and seconds beside the faster peer's."""
     rows = {who: list(of_seeds.values()) for who, of_seeds in found.items()}
     scores = {who: [row["score"] for row in of_who] for who, of_who in rows.items()}
-    means = {who: statistics.mean(values) for who, values in scores.items()}
+    means = {who: mean_score(of_seeds) for who, of_seeds in found.items()}
     spread = {who: max(values) - min(values) for who, values in scores.items()}
     times = {who: statistics.median(row["seconds"] for row in of_who) for who, of_who in rows.items()}
     ratio = times["kbert"] / min(value for who, value in times.items() if who != "kbert")
@@ -230,8 +235,17 @@ def told(name, found):
     return f"{name:10s} {SETS[name].score}: {scored}; seconds: {seconds}; {ratio:.2f} of the faster peer's"
 
 
+def told_of_all(of_sets):
+    """The last line: of both, the mean of the sets' means."""
+    peer = FLOAT32 if FLOAT32 in of_sets[0] else BFLOAT16
+    means = ", ".join(
+        f"{who} {statistics.mean(mean_score(of[who]) for of in of_sets):.4f}" for who in ("kbert", peer)
+    )
+    return f"mean of {len(of_sets)} sets: {means}"
+
+
 def main():
-    """Prints a line for each set."""
+    """Prints a line for each set, and the mean of several."""
     if FLAGS.role:
         benchmark, work = SETS[FLAGS.sets[0]], pathlib.Path(FLAGS.work)
         print(json.dumps(ROLES[FLAGS.role](benchmark, int(FLAGS.seeds[0]), work)))
@@ -246,6 +260,8 @@ def main():
         with tempfile.TemporaryDirectory() as work:
             compare(results, name, pathlib.Path(work))
         print(told(name, results.of(name, asked())), flush=True)
+    if len(FLAGS.sets) > 1:
+        print(told_of_all([results.of(name, asked()) for name in FLAGS.sets]))
 
 
 if __name__ == "__main__":

@@ -206,6 +206,15 @@ def test_the_line_of_a_set(finetuning):
     )
 
 
+def test_the_mean_over_the_sets_is_that_of_their_means(finetuning):
+    row = lambda score: {"score": score, "seconds": 1}  # noqa: E731
+    sets = [
+        {"kbert": {"1": row(0.5), "2": row(0.7)}, "transformers bfloat16": {"1": row(0.5)}},
+        {"kbert": {"1": row(0.8)}, "transformers bfloat16": {"1": row(0.6)}},
+    ]
+    assert finetuning.told_of_all(sets) == "mean of 2 sets: kbert 0.7000, transformers bfloat16 0.5500"
+
+
 def test_an_unknown_set_is_one_line(folders):  # noqa: F811
     done = run(folders, "--sets=rte,glue")
     assert done.returncode == 2
