@@ -15,6 +15,7 @@ import tempfile
 import time
 
 from absl import flags
+from speed.turns import peak_mib  # beside this script
 
 from kbert import entry
 
@@ -22,8 +23,6 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("size", "base", "Size of the encoder, tiny to large.")
 flags.DEFINE_integer("rounds", 3, "Processes that load it.", lower_bound=1)
 flags.DEFINE_string("folder", None, "What to load (used by the script itself).")
-
-MIB = 2**20
 
 
 def write_checkpoint(folder):
@@ -43,21 +42,15 @@ def load_checkpoint(folder):
     """Loads it, and prints the figures as one line of JSON."""
     from kbert import checkpoints
 
-    before = peak_memory()
+    before = peak_mib()
     started, cpu_started = time.perf_counter(), time.process_time()
     model = checkpoints.load(folder)
     seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
-    peak = peak_memory()
-    size = 4 * model.count_params()
-    figures = {"seconds": seconds, "cpu_seconds": cpu_seconds, "model_mib": size / MIB}
-    figures |= {"peak_mib": (peak - before) / MIB, "peak_over_model": (peak - before) / size}
+    peak = peak_mib() - before
+    size = 4 * model.count_params() / 2**20
+    figures = {"seconds": seconds, "cpu_seconds": cpu_seconds, "model_mib": size}
+    figures |= {"peak_mib": peak, "peak_over_model": peak / size}
     print(json.dumps(figures))
-
-
-def peak_memory():
-    """The highest resident set so far, in bytes. Linux; `ru_maxrss` would be that of the parent."""
-    with open("/proc/self/status", encoding="utf-8") as file:
-        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
 
 
 def main():

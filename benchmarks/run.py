@@ -143,7 +143,7 @@ def main():
     unknown = [name for name in FLAGS.cases if name not in CASES]
     if unknown:
         raise InputError(f"--cases={','.join(unknown)} is not known; choose of {', '.join(CASES)}")
-    if FLAGS.role:  # Before a library counts the cores.
+    if FLAGS.role and hasattr(os, "sched_setaffinity"):  # Before a library counts the cores.
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: FLAGS.threads])
     if FLAGS.role == limits.PEAK:
         return limits.work_off_peak(Turns())

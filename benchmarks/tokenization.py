@@ -155,7 +155,8 @@ def one_run(candidate, threads):
     }
     command = [sys.executable, *sys.argv, f"--only={candidate}:{threads}"]
     # One core for one thread, so that no helper thread of a library is counted for nothing.
-    core = {0} if threads == 1 and hasattr(os, "sched_setaffinity") else None
+    can_choose = threads == 1 and hasattr(os, "sched_setaffinity")
+    core = {min(os.sched_getaffinity(0))} if can_choose else None
     output = subprocess.run(
         command,
         env=environment,

@@ -20,6 +20,7 @@ import time
 from absl import flags, logging
 
 from kbert import entry
+from kbert.errors import InputError
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data_dir", None, "Records of build_pretraining_data.py.", required=True)
@@ -38,9 +39,14 @@ LAUNCHER = SCRIPT.parent.parent / "tf_scripts/launch_local.py"
 WARMUP_STEPS = 2
 
 
-def run(core, size):
-    """Trains on one core; as one of several workers where TF_CONFIG says so. Prints seconds and tokens."""
-    os.sched_setaffinity(0, {core})
+def run(number, size):
+    """Trains on one core; as one of several workers where TF_CONFIG says so. Prints seconds and tokens.
+
+    Args:
+        number: Of the core, among those that this process may use.
+        size: Of the encoder.
+    """
+    os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[number]})
     import keras
     import tensorflow as tf
 
@@ -170,6 +176,8 @@ def main():
     if task or FLAGS.core is not None:
         run(task["index"] if task else FLAGS.core, FLAGS.sizes[0])
         return
+    if len(os.sched_getaffinity(0)) < 2:
+        raise InputError("one core: two processes of one core each need two")
     results = {size: measure(size) for size in FLAGS.sizes}
     exposed = [
         (row["gradient_bytes"], row["step_seconds"]["together"] - row["step_seconds"]["apart"])

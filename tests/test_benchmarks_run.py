@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,24 @@ def test_onnx_runtime_is_left_out_where_a_package_is_missing(load_benchmark, mon
     chosen = run.chosen("infer-sst2")
     assert "ONNX Runtime" not in chosen and {"SavedModel", "transformers"} <= set(chosen)
     assert run.lacking(run.ONNX) == ["onnx"]  # So its files are not written either.
+
+
+def test_memory_is_told_without_proc(speed, monkeypatch):
+    monkeypatch.setattr(Path, "exists", lambda path: False)
+    assert 0 < speed["turns"].peak_mib() < 1e6
+
+
+def test_one_thread_has_a_core_that_is_allowed(load_benchmark, monkeypatch):
+    tokenization, chosen = load_benchmark("tokenization"), []
+
+    def run(command, preexec_fn, **_):
+        preexec_fn()
+        return types.SimpleNamespace(stdout="1.5")
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {4, 5}, raising=False)
+    monkeypatch.setattr(os, "sched_setaffinity", lambda process, cores: chosen.append(cores), raising=False)
+    monkeypatch.setattr(subprocess, "run", run)
+    assert tokenization.one_run("kbert", 1) == 1.5 and chosen == [{4}]
 
 
 @pytest.fixture

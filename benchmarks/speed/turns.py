@@ -24,7 +24,7 @@ class Turns:
     def end(self, **values):
         """Ends a turn, tells what else there is, and waits; where no turn comes, ends the process."""
         seconds = time.perf_counter() - self._begun
-        print(json.dumps({"seconds": seconds, "peak_mib": _peak_mib(), **values}), flush=True)
+        print(json.dumps({"seconds": seconds, "peak_mib": peak_mib(), **values}), flush=True)
         self._wait()
 
     def _wait(self):
@@ -93,7 +93,12 @@ class Candidates(contextlib.AbstractContextManager):
         return self.log / f"{name.replace(' ', '-')}.log"
 
 
-def _peak_mib() -> float:
+def peak_mib() -> float:
     """The most memory that this process has had, in MiB."""
-    status = pathlib.Path("/proc/self/status").read_text(encoding="utf-8")
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+    # On Linux `ru_maxrss` would be that of the parent, where it is more.
+    status = pathlib.Path("/proc/self/status")
+    if status.exists():
+        return int(status.read_text(encoding="utf-8").split("VmHWM:")[1].split()[0]) / 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # On macOS, in bytes.
