@@ -18,12 +18,13 @@ import importlib.util
 import json
 import pathlib
 import statistics
-import subprocess
 import sys
 
 import pretraining_sides  # beside this script
 from absl import flags, logging
 from pretraining_data import MASK_RATE, token_ids, write_corpora
+from speed.limits import training_flop
+from speed.turns import Candidates
 
 from kbert import entry
 from kbert.errors import InputError
@@ -45,19 +46,6 @@ flags.DEFINE_enum("role", None, ["kbert", "keras_hub", "peak"], "A part (used by
 SCRIPT = pathlib.Path(__file__).resolve()
 
 
-def flop_of_token(lengths):
-    """G of the limit model: of training, for a real token of records of these lengths.
-
-    3·(2N + 4·L·d·s + 2·m·d·(V + d)), N = 12·L·d² weights of the blocks, s the length-weighted mean length.
-    """
-    sizes = pretraining_sides.config()
-    layers, width, vocab = sizes.num_layers, sizes.hidden_dim, sizes.vocab_size
-    mean = sum(length * length for length in lengths) / sum(lengths)
-    return 3 * (
-        2 * 12 * layers * width**2 + 4 * layers * width * mean + 2 * MASK_RATE * width * (vocab + width)
-    )
-
-
 def seconds_to(curve, loss):
     """When a curve is first at or below a loss, in a straight line between its points; None for never.
 
@@ -76,38 +64,29 @@ def seconds_to(curve, loss):
     return None
 
 
-def start(role):
-    """A part in a process of its own."""
-    command = [sys.executable, str(SCRIPT), *sys.argv[1:], f"--role={role}"]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-
-def answer_of(process):
-    """Its next line."""
-    line = process.stdout.readline()
-    if not line:
-        raise InputError(f"a part ended with code {process.wait()}; its messages are above")
-    return json.loads(line)
+def parts(*roles):
+    """Parts in processes of their own; each starts when the one before it has answered, and waits."""
+    logs = pathlib.Path(FLAGS.output, "logs")
+    logs.mkdir(exist_ok=True)
+    again = [sys.executable, str(SCRIPT), *sys.argv[1:]]
+    return Candidates({role: [*again, f"--role={role}"] for role in roles}, str(logs))
 
 
 def train_in_turn():
-    """Name -> curve. The last one to start waits for the first, so that both start on an idle machine."""
-    names, processes, curves = ("kbert", "keras_hub"), {}, {}
-    try:
-        for name in names:
-            processes[name] = start(name)
-            curves[name] = [answer_of(processes[name])]
+    """Name -> curve."""
+    with parts("kbert", "keras_hub") as running:
+        curves = {name: [point] for name, point in running.introductions.items()}
         while min(curve[-1]["seconds"] for curve in curves.values()) < FLAGS.seconds:
-            for name, process in processes.items():
-                process.stdin.write("go\n")
-                process.stdin.flush()
-                curves[name].append(answer_of(process))
-                logging.info("%s: %s", name, curves[name][-1])
-    finally:
-        for process in processes.values():
-            process.stdin.close()
-            process.wait()
+            for name, curve in curves.items():
+                curve.append(running.turn(name))
+                logging.info("%s: %s", name, curve[-1])
     return curves
+
+
+def measured_peak():
+    """FLOP per second of a matrix product."""
+    with parts("peak") as running:
+        return running.introductions["peak"]
 
 
 def draw(curves):
@@ -134,8 +113,8 @@ def main():
         raise InputError("keras_hub is missing, with which kbert is compared; pip install keras-hub")
     write_corpora()
     lengths = [len(row) for row in token_ids("train").as_numpy_iterator()]
-    curves, peak = train_in_turn(), answer_of(start("peak"))
-    row_tokens = statistics.mean(lengths)
+    curves, peak = train_in_turn(), measured_peak()
+    row_tokens, flop = statistics.mean(lengths), training_flop(pretraining_sides.config(), lengths, MASK_RATE)
     final = curves["keras_hub"][-1]
     reached = seconds_to(curves["kbert"], final["loss"])
     results = {
@@ -153,7 +132,7 @@ def main():
         results[name] = {
             "loss": curve[-1]["loss"],
             "real_tokens_per_second": rate,
-            "share_of_peak": rate * flop_of_token(lengths) / peak,
+            "share_of_peak": rate * flop / peak,
         }
     pathlib.Path(f"{FLAGS.output}/curves.json").write_text(json.dumps(results, indent=2), encoding="utf-8")
     draw(curves)

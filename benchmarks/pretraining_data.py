@@ -21,7 +21,7 @@ def records_folder(split):
 
 
 def write_corpora():
-    """Makes the records of both splits, if they are not there."""
+    """Makes the records of both splits, in the place of those that are there."""
     from kbert.data import write_records
     from kbert.data.record_settings import RecordSettings
 

@@ -15,10 +15,9 @@ Before that the probabilities of all are compared. Median and 95th percentile ov
   python benchmarks/serving.py --init=FOLDER --text=../shared/data/sst2/dev.tsv
 """
 
-import contextlib
 import json
 import os
-import subprocess
+import shutil
 import sys
 import tempfile
 import time
@@ -26,6 +25,8 @@ import time
 import numpy as np
 from absl import flags, logging
 from serving_candidates import CANDIDATES, ONNX, lacking, write_models  # beside this script
+from speed.cases import sentences_of
+from speed.turns import Candidates
 
 from kbert import entry
 from kbert.errors import InputError
@@ -45,9 +46,7 @@ SIZES = (1, 32)
 
 def read_texts():
     """The first rows of the file."""
-    with open(FLAGS.text, encoding="utf-8") as file:
-        place = file.readline().rstrip("\n").split("\t").index("sentence")
-        return [line.rstrip("\n").split("\t")[place] for line in file][: FLAGS.rows]
+    return sentences_of(FLAGS.text)[: FLAGS.rows]
 
 
 def work_off():
@@ -68,42 +67,27 @@ def work_off():
             print(json.dumps(seconds), flush=True)
 
 
-@contextlib.contextmanager
-def started(names, work):
-    """Name -> process, each of which has said its probabilities; they are compared."""
-    processes, said = {}, {}
-    try:
-        for name in names:
-            command = [sys.executable, __file__, *sys.argv[1:], f"--role={name}", f"--work={work}"]
-            processes[name] = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-            )
-            line = processes[name].stdout.readline()
-            if not line:
-                raise InputError(f"{name} did not start; see: {' '.join(command)}")
-            said[name] = np.array(json.loads(line))
-        for name, values in said.items():
-            gap = float(np.abs(values - said["SavedModel"]).max())
-            logging.info("%s: probabilities within %.1g of the SavedModel's", name, gap)
-            if not gap <= FLAGS.tolerance * (100 if "bfloat16" in name else 2000 if "int8" in name else 1):
-                raise InputError(f"{name} answers otherwise, by {gap:.2g}; the models are not the same")
-        yield processes
-    finally:
-        for process in processes.values():
-            process.stdin.close()
-        for process in processes.values():
-            process.wait()
+def check_equal(said):
+    """Compares what the candidates said at first.
+
+    Raises:
+        InputError: They are not those of one model.
+    """
+    said = {name: np.array(values) for name, values in said.items()}
+    for name, values in said.items():
+        gap = float(np.abs(values - said["SavedModel"]).max())
+        logging.info("%s: probabilities within %.1g of the SavedModel's", name, gap)
+        if not gap <= FLAGS.tolerance * (100 if "bfloat16" in name else 2000 if "int8" in name else 1):
+            raise InputError(f"{name} answers otherwise, by {gap:.2g}; the models are not the same")
 
 
-def take_turns(processes):
+def take_turns(running):
     """(name, batch size) -> seconds of each request."""
-    seconds = {(name, size): [] for size in SIZES for name in processes}
+    seconds = {(name, size): [] for size in SIZES for name in CANDIDATES}
     for round_ in range(FLAGS.rounds):
         for size in SIZES:
-            for name, process in processes.items():
-                process.stdin.write(f"{size}\n")
-                process.stdin.flush()
-                seconds[name, size] += json.loads(process.stdout.readline())
+            for name in CANDIDATES:
+                seconds[name, size] += running.turn(name, str(size))
         logging.info("round %d of %d", round_ + 1, FLAGS.rounds)
     return seconds
 
@@ -115,10 +99,15 @@ def main():
     missing = lacking(ONNX)
     if missing:
         raise InputError(f"{', '.join(missing)} cannot be imported; pip install '.[bench]' brings them")
+    logs = tempfile.mkdtemp(prefix="serving-logs-")
     with tempfile.TemporaryDirectory() as work:
         write_models(FLAGS.init, work, read_texts())
-        with started(CANDIDATES, work) as processes:
-            seconds = take_turns(processes)
+        again = [sys.executable, __file__, *sys.argv[1:], f"--work={work}"]
+        commands = {name: [*again, f"--role={name}"] for name in CANDIDATES}
+        with Candidates(commands, logs) as running:
+            check_equal(running.introductions)
+            seconds = take_turns(running)
+    shutil.rmtree(logs)  # Where one failed they stay, for the error names its file.
     print(f"{'':24}" + "".join(f"{f'{size} text(s): median':>20}{'95 %':>8}" for size in SIZES) + "   ms")
     for name in CANDIDATES:
         cells = [1000 * np.array(seconds[name, size]) for size in SIZES]

@@ -3,8 +3,9 @@
 import errno
 import logging
 import os
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from absl import app, flags
@@ -24,8 +25,8 @@ def run(main: Callable[[], None]) -> None:
     """Parses the flags, runs `main()` and exits: 0 done, 2 wrong input, 130 interrupted.
 
     An `InputError`, an `OSError` with a file name or of a full disk, and a wrong flag become one line on
-    stderr and exit code 2; a loss that is no number and a lost worker one line and exit code 1. Anything else
-    is a defect and keeps its traceback (exit code 1).
+    stderr and exit code 2; a loss that is no number and a lost worker one line and exit code 1; a process
+    that failed one line and its exit code. Anything else is a defect and keeps its traceback (exit code 1).
     """
     quieten_tensorflow()
     app.run(lambda argv: _guarded(main, argv), flags_parser=_parse_flags)
@@ -51,6 +52,8 @@ def _guarded(main: Callable[[], None], argv: list[str]) -> None:
         _fail(str(error))
     except (ConnectionError, FloatingPointError) as error:
         _fail(str(error), code=1)
+    except subprocess.CalledProcessError as error:  # It has told why.
+        _fail(f"{_name_of(error.cmd)} ended with code {error.returncode}", code=max(error.returncode, 1))
     except OSError as error:
         if error.filename is None and error.errno != errno.ENOSPC:
             raise
@@ -58,6 +61,12 @@ def _guarded(main: Callable[[], None], argv: list[str]) -> None:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         sys.exit(130)
+
+
+def _name_of(command: str | Sequence[str]) -> str:
+    """Of a script that Python runs, the script."""
+    words = command.split() if isinstance(command, str) else command
+    return next((word for word in words if word.endswith(".py")), words[0])
 
 
 def _fail(message: str, code: int = 2) -> NoReturn:

@@ -134,6 +134,18 @@ def test_onnx_runtime_is_left_out_where_a_package_is_missing(load_benchmark, mon
     assert run.lacking(run.ONNX) == ["onnx"]  # So its files are not written either.
 
 
+def test_a_candidate_that_dies_between_its_turns_is_named(speed, tmp_path):
+    code = "import sys; print('{}', flush=True); input(); print('{}', flush=True); sys.exit('killed')"
+    command = [sys.executable, "-c", code]
+    with (
+        pytest.raises(InputError, match="torch ended: killed"),
+        speed["turns"].Candidates({"torch": command}, str(tmp_path)) as running,
+    ):
+        running.turn("torch")
+        running.processes["torch"].wait()
+        running.turn("torch")
+
+
 def test_memory_is_told_without_proc(speed, monkeypatch):
     monkeypatch.setattr(Path, "exists", lambda path: False)
     assert 0 < speed["turns"].peak_mib() < 1e6
@@ -150,6 +162,12 @@ def test_one_thread_has_a_core_that_is_allowed(load_benchmark, monkeypatch):
     monkeypatch.setattr(os, "sched_setaffinity", lambda process, cores: chosen.append(cores), raising=False)
     monkeypatch.setattr(subprocess, "run", run)
     assert tokenization.one_run("kbert", 1) == 1.5 and chosen == [{4}]
+
+
+def test_a_table_without_sentences_is_told(speed, tmp_path):
+    (tmp_path / "dev.tsv").write_text("text\tlabel\ngood\t1\n")
+    with pytest.raises(InputError, match=r"dev.tsv:1: columns text, label; expected one called sentence"):
+        speed["cases"].sentences_of(tmp_path / "dev.tsv")
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ import pytest
 
 SCRIPT = '''
 """A script to try."""
-import time
+import subprocess, sys, time
 from absl import flags
 from kbert import entry
 from kbert.errors import InputError
 
-DEEDS = ["nothing", "refuse", "open", "break", "system", "diverge", "fill", "wait"]
+DEEDS = ["nothing", "refuse", "open", "break", "system", "diverge", "fill", "wait", "start"]
 flags.DEFINE_enum("do", "nothing", DEEDS, "What happens.")
 flags.DEFINE_integer("count", 1, "How often.", lower_bound=1)
 flags.DEFINE_string("input", None, "A file.", required=True)
@@ -32,6 +32,8 @@ def main():
         raise FloatingPointError("the loss is nan at step 7")
     if do == "break":
         raise RuntimeError("a defect")
+    if do == "start":
+        subprocess.run([sys.executable, __file__, "--input=x", "--do=refuse"], check=True)
     if do == "wait":
         print("waiting", flush=True)
         time.sleep(60)
@@ -89,6 +91,13 @@ def test_a_defect_keeps_its_traceback(script, do, name):
 
 def test_a_lost_run_is_one_line_and_exit_code_1(script):
     assert run(script, "--input=x", "--do=diverge") == (1, "", "error: the loss is nan at step 7\n")
+
+
+def test_what_a_process_has_told_is_not_followed_by_a_traceback(script):
+    code, output, errors = run(script, "--input=x", "--do=start")
+    assert (code, output) == (2, "")
+    refused, ended = errors.splitlines()
+    assert refused.startswith("error: train.tsv:7") and ended == f"error: {script[1]} ended with code 2"
 
 
 def test_an_interrupt_ends_quietly(script):

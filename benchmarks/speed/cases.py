@@ -5,6 +5,8 @@ import pathlib
 
 import numpy as np
 
+from kbert.errors import InputError
+
 #: Ids of whole words and pieces in BERT's vocabularies; below are the special tokens and rare characters.
 FIRST_WORD, PAST_WORDS = 2000, 20000
 MASK_RATE, CLS, SEP, MASK = 0.15, 101, 102, 103
@@ -118,9 +120,21 @@ def texts_of(case: InferenceCase, data: str, vocab: str, requests: int) -> list[
         words = [word for word in words if word.isascii() and word.isalpha() and len(word) > 2]
         rng = np.random.default_rng(SEED)
         return [" ".join(rng.choice(words, case.pieces - 2)) for _ in range(number)]
-    with open(f"{data}/{case.texts}", encoding="utf-8") as file:
-        place = file.readline().rstrip("\n").split("\t").index("sentence")
-        return [line.rstrip("\n").split("\t")[place] for line in file][:number]
+    return sentences_of(f"{data}/{case.texts}")[:number]
+
+
+def sentences_of(path: str | pathlib.Path) -> list[str]:
+    """The column `sentence` of a TSV file.
+
+    Raises:
+        InputError: It has none.
+    """
+    with open(path, encoding="utf-8") as file:
+        columns = file.readline().rstrip("\n").split("\t")
+        if "sentence" not in columns:
+            raise InputError(f"{path}:1: columns {', '.join(columns)}; expected one called sentence")
+        place = columns.index("sentence")
+        return [line.rstrip("\n").split("\t")[place] for line in file]
 
 
 def rows_of(case: TrainingCase, data: str, steps: int) -> list[np.ndarray]:

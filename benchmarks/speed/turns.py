@@ -7,6 +7,7 @@ import pathlib
 import subprocess
 import sys
 import time
+from typing import Any
 
 from absl import logging
 
@@ -44,7 +45,7 @@ class Candidates(contextlib.AbstractContextManager):
     def __init__(self, commands: dict[str, list[str]], log: str):
         self.commands, self.log = commands, pathlib.Path(log)
         self.processes: dict[str, subprocess.Popen] = {}
-        self.introductions: dict[str, dict] = {}
+        self.introductions: dict[str, Any] = {}
 
     def __enter__(self):
         try:
@@ -61,15 +62,17 @@ class Candidates(contextlib.AbstractContextManager):
 
     def __exit__(self, *error):
         for process in self.processes.values():
-            process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # It has ended already.
+                process.stdin.close()
         for process in self.processes.values():
             process.wait()
             process.stdout.close()
 
-    def turn(self, name: str) -> dict:
-        """Has one work; what it says then."""
-        self.processes[name].stdin.write("go\n")
-        self.processes[name].stdin.flush()
+    def turn(self, name: str, told: str = "go") -> Any:
+        """Has one work, told so by a line; what it says then."""
+        with contextlib.suppress(BrokenPipeError):  # It has ended, of which `_answer` tells more.
+            self.processes[name].stdin.write(f"{told}\n")
+            self.processes[name].stdin.flush()
         return self._answer(name)
 
     def rounds(self, number: int, warmup: int) -> dict[str, list[dict]]:
