@@ -43,7 +43,7 @@ format: $(VENV)/.test  ## mend what `make lint` can mend by itself
 	@$(BIN)/ruff format .
 
 typecheck: $(VENV)/.test  ## check types
-	@$(BIN)/pyright
+	@$(BIN)/pyright --pythonpath $(BIN)/python
 
 clean:  ## remove .venv and caches, never models
 	rm -rf $(VENV) build dist kbert.egg-info .pytest_cache .ruff_cache
