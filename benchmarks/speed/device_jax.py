@@ -31,12 +31,13 @@ def _train(model, inputs, targets, steps, turns):
     state, other = _values(model.trainable_variables), _values(model.non_trainable_variables)
     of_optimizer = _values(optimizer.variables)
 
-    def loss_of(state, other):
+    # Weights and rows are arguments: what a compiled function closes over, XLA would hold as constants.
+    def loss_of(state, other, inputs, targets):
         outputs, other = model.stateless_call(state, other, inputs, training=True, scores_only=True)
         return _masked_loss(outputs["mlm_logits"], targets), other
 
-    def step(state, other, of_optimizer):
-        (loss, other), gradients = jax.value_and_grad(loss_of, has_aux=True)(state, other)
+    def step(state, other, of_optimizer, inputs, targets):
+        (loss, other), gradients = jax.value_and_grad(loss_of, has_aux=True)(state, other, inputs, targets)
         state, of_optimizer = optimizer.stateless_apply(of_optimizer, gradients, state)
         return loss, state, other, of_optimizer
 
@@ -44,7 +45,7 @@ def _train(model, inputs, targets, steps, turns):
     turns.introduce()
     while True:
         for _ in range(steps):
-            loss, state, other, of_optimizer = step(state, other, of_optimizer)
+            loss, state, other, of_optimizer = step(state, other, of_optimizer, inputs, targets)
         turns.end(loss=float(loss))  # Waits for the device.
 
 
@@ -53,16 +54,15 @@ def _answer(model, inputs, targets, steps, turns):
 
     inputs = {"token_ids": inputs["token_ids"]}
 
-    # The weights are arguments: what a compiled function closes over, XLA would hold as constants.
     @jax.jit
-    def call(state, other):
+    def call(state, other, inputs):
         return model.stateless_call(state, other, inputs, training=False)[0]["sequence_output"]
 
     state, other = _values(model.trainable_variables), _values(model.non_trainable_variables)
     turns.introduce()
     while True:
         for _ in range(steps):
-            hidden = call(state, other)
+            hidden = call(state, other, inputs)
         hidden.block_until_ready()
         turns.end()
 

@@ -32,9 +32,12 @@ def encoder_folder(case, flags):
         return flags.init
     folder = pathlib.Path(flags.base or f"{flags.output}/base")
     if not folder.is_dir():
+        import keras
+
         from kbert import BertConfig, checkpoints
         from kbert.models import Bert
 
+        keras.utils.set_random_seed(cases.SEED)
         model = Bert(BertConfig.preset("base"))
         model.build()
         with tempfile.TemporaryDirectory(dir=flags.output) as own:
