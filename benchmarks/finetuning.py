@@ -5,7 +5,9 @@ out decides how fast the encoder learns in its first hundred steps. Rows, optimi
 dropout and batch size are the same, and outputs are decoded and scored by the same code. Both get the same
 batches, drawn at random, as transformers' Trainer draws them, and padded to the longest row of each. kbert
 computes as its default says (bfloat16 where that is fast); transformers in float32, and with the first seed
-in bfloat16 by autocast, or with --nopeer_float32 in bfloat16 alone, with all seeds.
+in bfloat16 by autocast, or with --nopeer_float32 in bfloat16 alone, with all seeds. Two things are as each
+has them by default: Adam's epsilon, 1e-6 in kbert and 1e-8 in torch, and that kbert answers the dev rows in
+float32, transformers as it trained.
 Seconds are those of training and of answering the dev rows, for kbert after each epoch, without start-up,
 reading and tokenizing. Each run is in results.json as soon as it is done; the same command goes on where it
 was stopped.
@@ -16,6 +18,7 @@ was stopped.
 
 import dataclasses
 import json
+import os
 import pathlib
 import pickle
 import shutil
@@ -40,7 +43,9 @@ flags.DEFINE_string("output", None, "Folder for results.json.", required=True)
 flags.DEFINE_list("sets", "rte,mrpc,stsb,cola,trec", "Data sets.")
 flags.DEFINE_list("seeds", "1,2,3", "Seeds of the runs.")
 flags.DEFINE_integer("limit", None, "Training rows at most, for a trial.", lower_bound=1)
-flags.DEFINE_string("peer_python", sys.executable, "Interpreter that has torch and transformers.")
+flags.DEFINE_string(
+    "peer_python", sys.executable, "Interpreter that has absl, numpy, torch and transformers."
+)
 flags.DEFINE_bool("autocast", True, "Runs the peer in bfloat16 too, with the first seed.")
 flags.DEFINE_bool("peer_float32", True, "Runs the peer in float32; without, in bfloat16 with all seeds.")
 flags.DEFINE_bool("peer_bfloat16", False, "Autocast in the peer (used by the script itself).")
@@ -184,7 +189,11 @@ def run_role(role, name, seed, work, *more):
     ]  # fmt: skip
     if FLAGS.limit:
         command.append(f"--limit={FLAGS.limit}")
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    path = (
+        f"{SCRIPT.parent.parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"  # The peer's may lack kbert.
+    )
+    environment = {**os.environ, "PYTHONPATH": path.rstrip(os.pathsep)}
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
     return json.loads(done.stdout.splitlines()[-1])
 
 

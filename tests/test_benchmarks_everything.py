@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,19 @@ def test_every_benchmark_is_in_it():
     run_by_it = {Path(word).name for word in done.stdout.split() if "/benchmarks/" in word}
     assert run_by_it == programs - {"everything.py"}
     assert not (ROOT / "results").exists()
+
+
+def test_commands_of_the_readme_have_the_flags_that_are_required():
+    text = (ROOT / "benchmarks/README.md").read_text(encoding="utf-8")
+    commands = re.findall(r"python benchmarks/([a-z_]+\.py)( --[^`\n]*)?", text)
+    assert len(commands) > 40
+    for script, flags in commands:
+        if flags.endswith("..."):
+            continue
+        source = (ROOT / "benchmarks" / script).read_text(encoding="utf-8")
+        required = re.findall(r'DEFINE_\w+\(\s*"(\w+)"[^\n]*required=True', source)
+        missing = [flag for flag in required if f"--{flag}=" not in flags]
+        assert not missing, f"{script}{flags}"
 
 
 def test_an_unknown_name_is_one_line():

@@ -179,6 +179,21 @@ def test_only_what_was_asked_for_is_compared(finetuning, kept_results, tmp_path)
     }
 
 
+def test_the_interpreter_of_the_peer_finds_kbert(finetuning, monkeypatch, tmp_path):
+    flags = ["--init=i", "--data=d", f"--output={tmp_path}", "--peer_python=another"]
+    finetuning.FLAGS(["finetuning", *flags])
+    ran = []
+
+    def run(command, env, **_):
+        ran.append((command[0], env["PYTHONPATH"]))
+        return types.SimpleNamespace(stdout="{}")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    finetuning.run_role("transformers", "rte", "1", tmp_path)
+    assert ran == [("another", str(ROOT))]
+
+
 def test_the_tags_of_the_peer_are_those_of_the_highest_scores(finetuning):
     """Of outputs as the peer leaves them, all of them float32."""
     logits = np.eye(3, dtype="float32")[[[2, 0, 1], [1, 2, 2]]]
