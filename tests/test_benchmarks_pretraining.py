@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kbert.errors import InputError
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -79,6 +81,15 @@ def test_the_prediction_is_the_formula_of_the_docs(weak_scaling):
     # 2·7/8 of 1e8 bytes at 1e9 a second, 14 waits of 10 ms, and the slowest of 8 at a deviation of 0.02 s.
     waiting = 0.175 + 0.14 + 0.02 * math.sqrt(2 * math.log(8))
     assert weak_scaling.predicted(8, 2.0, 1e8, 0.01, 1e9, 0.02) == pytest.approx(2 / (2 + waiting))
+
+
+def test_two_processes_need_two_cores(load_benchmark, monkeypatch):
+    weak_scaling = load_benchmark("weak_scaling")
+    weak_scaling.FLAGS(["weak_scaling", "--data_dir=records", "--vocab=vocab.txt"])
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {5})
+    monkeypatch.setattr(weak_scaling, "measure", lambda size: pytest.fail("measured"))
+    with pytest.raises(InputError, match="one core: two processes"):
+        weak_scaling.main()
 
 
 def _run(name, *flags):

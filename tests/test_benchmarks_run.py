@@ -294,6 +294,14 @@ def test_memory_of_loading_and_serving(folders):
             assert held["most while answering"] >= held["most while loading"]
 
 
+def test_chinese_results_without_seeds_are_refused(load_benchmark, tmp_path):
+    (tmp_path / "results.json").write_text(json.dumps({"ocnli": {"pretrained": [0.5, 0.6]}}))
+    chinese = load_benchmark("chinese")
+    chinese.FLAGS(["chinese", "--init=i", "--data=d", f"--output={tmp_path}"])
+    with pytest.raises(InputError, match="results.json is of an earlier version"):
+        chinese.main()
+
+
 @pytest.mark.slow
 def test_every_seed_of_both_starts_is_told(folders):
     """benchmarks/chinese.py; without scikit-learn its third row is left out."""
