@@ -83,9 +83,10 @@ class TextModule(tf.Module, abc.ABC):
         self.tokenizer: WordPieceTokenizer = task.tokenizer
         self.max_length = longest
         self.weights = [weight.value for weight in model.weights]
-        self._predict = functools.partial(_without_padding, model, self._task)
         self._predict_plainly = functools.partial(self._task.predictions, model)
-        self._encode = lambda inputs: model.bert(inputs, training=False, return_layers=True)
+        self._predict = functools.partial(_as_exported, model.bert, self._predict_plainly)
+        encode = functools.partial(model.bert, training=False, return_layers=True)
+        self._encode = functools.partial(_as_exported, model.bert, encode)
         #: Signatures that were asked for besides those of the task, by name. No dict: a `tf.Module` would
         #: take it for a part of the checkpoint.
         self.added: Mapping[str, Signature] = MappingProxyType({})
@@ -247,13 +248,10 @@ def _dense(inputs: Mapping[str, tf.RaggedTensor]) -> dict[str, tf.Tensor]:
     return dense
 
 
-def _without_padding(model, task: Task, inputs):
-    """A task's predictions, padding left out; the model itself stays as it is, and is not copied."""
-    before, model.bert.unpad = model.bert.unpad, True
-    try:
-        return task.predictions(model, inputs)
-    finally:
-        model.bert.unpad = before
+def _as_exported(bert, function, inputs):
+    """A function's outputs, padding left out; the model itself stays as it is, and is not copied."""
+    with bert.as_exported():
+        return function(inputs)
 
 
 def _under_policy(model, policy):
