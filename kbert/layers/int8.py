@@ -68,6 +68,8 @@ class Int8Dense(keras.layers.Layer):
     def __init__(self, units: int, activation: str | None = None, chained: bool = False, **kwargs):
         # bfloat16 has fewer steps between two powers of 2 than 8 bits between two bounds.
         super().__init__(**{"trainable": False, "autocast": False, **kwargs})
+        if keras.backend.backend() == "tensorflow":
+            self.supports_jit = False  # XLA does not know the operation of `kbert.layers.onednn`.
         self.units = units
         self.activation = activation
         self.chained = chained
