@@ -59,7 +59,7 @@ class TextModule(tf.Module, abc.ABC):
         precision: Of the matrix products, `"float32"` or `"bfloat16"`; without effect on a model in 8 bits.
 
     Raises:
-        InputError: Labels, vocabulary or `max_length` do not fit the model.
+        InputError: Labels, vocabulary or `max_length` do not fit the model, or the precision is unknown.
 
     Reference:
         keras-team/keras issue 20095, "Could not find variable" in TF Serving.
@@ -75,7 +75,7 @@ class TextModule(tf.Module, abc.ABC):
         longest: int = task.spec["max_length"] if max_length is None else max_length
         _check_fit(model, task.tokenizer, longest)
         #: `"float32"`, `"bfloat16"` or `"int8"`.
-        self.precision: str = "int8" if model.bert.int8 else precision
+        self.precision: str = _precision_of(model, precision)
         # "bfloat16", not "mixed_bfloat16": rounding all matrices anew for each request took a tenth of the
         # time, and they take half the room.
         model = _under_policy(model, "bfloat16" if self.precision == "bfloat16" else "float32")
@@ -252,6 +252,17 @@ def _as_exported(bert, function, inputs):
     """A function's outputs, padding left out; the model itself stays as it is, and is not copied."""
     with bert.as_exported():
         return function(inputs)
+
+
+def _precision_of(model, asked: str) -> str:
+    if model.bert.int8:
+        return "int8"
+    if asked not in ("float32", "bfloat16"):
+        raise InputError(
+            f"precision={asked!r}; expected float32 or bfloat16; for 8 bits give a model of "
+            "kbert.quantization.quantized or kbert.models.in_int8"
+        )
+    return asked
 
 
 def _under_policy(model, policy):

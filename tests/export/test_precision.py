@@ -10,6 +10,7 @@ import tensorflow as tf
 from kbert.checkpoints import save_folder
 from kbert.config import BertConfig
 from kbert.data import evaluation_batches
+from kbert.errors import InputError
 from kbert.export import export, self_test, text_module
 from kbert.models import in_int8
 from kbert.quantization import quantized
@@ -70,6 +71,13 @@ def encoder_inputs(tokenizer):
 def description_of(version):
     with open(f"{version}/assets.extra/kbert.json", encoding="utf-8") as file:
         return json.load(file)
+
+
+@pytest.mark.parametrize("precision", ["int8", "float16"])
+def test_a_precision_that_would_not_be_kept_is_refused(make, precision):
+    task, model = make("classification")
+    with pytest.raises(InputError, match=f"precision='{precision}'; expected float32 or bfloat16; .*in_int8"):
+        text_module(task, model, precision=precision)
 
 
 def nodes_of(graph):
