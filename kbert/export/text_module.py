@@ -59,7 +59,8 @@ class TextModule(tf.Module, abc.ABC):
         precision: Of the matrix products, `"float32"` or `"bfloat16"`; without effect on a model in 8 bits.
 
     Raises:
-        InputError: Labels, vocabulary or `max_length` do not fit the model, or the precision is unknown.
+        InputError: Labels, vocabulary or `max_length` do not fit the model, the precision is unknown, or a
+            model of another precision has LoRA's factors.
 
     Reference:
         keras-team/keras issue 20095, "Could not find variable" in TF Serving.
@@ -78,7 +79,9 @@ class TextModule(tf.Module, abc.ABC):
         self.precision: str = _precision_of(model, precision)
         # "bfloat16", not "mixed_bfloat16": rounding all matrices anew for each request took a tenth of the
         # time, and they take half the room.
-        model = _under_policy(model, "bfloat16" if self.precision == "bfloat16" else "float32")
+        policy = "bfloat16" if self.precision == "bfloat16" else "float32"
+        if model.dtype_policy.name != policy:
+            model = model.copy_under(policy)
         self._task = type(task)({**task.spec, "max_length": longest}, task.tokenizer)
         self.tokenizer: WordPieceTokenizer = task.tokenizer
         self.max_length = longest
@@ -263,15 +266,6 @@ def _precision_of(model, asked: str) -> str:
             "kbert.quantization.quantized or kbert.models.in_int8"
         )
     return asked
-
-
-def _under_policy(model, policy):
-    if model.dtype_policy.name == policy:
-        return model
-    copy = type(model).from_config({**model.get_config(), "dtype": policy})
-    copy.build()
-    copy.set_weights(model.get_weights())
-    return copy
 
 
 def _check_fit(model, tokenizer: WordPieceTokenizer, max_length: int) -> None:

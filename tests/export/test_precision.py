@@ -80,6 +80,17 @@ def test_a_precision_that_would_not_be_kept_is_refused(make, precision):
         text_module(task, model, precision=precision)
 
 
+def test_adapters_are_to_be_merged_first(make):
+    task, model = make("classification")
+    model.enable_lora(2)
+    for refused in (
+        lambda: quantized(task, model, task.rows_of(TEXTS)),
+        lambda: text_module(task, model, precision="bfloat16"),
+    ):
+        with pytest.raises(InputError, match=r"LoRA adapters of rank 2; call model.merge_lora\(\)"):
+            refused()
+
+
 def nodes_of(graph):
     return [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
 
