@@ -250,6 +250,21 @@ def test_mixed_precision_does_not_round_the_scores():
     np.testing.assert_array_equal(mixed.marginals(logits, MASK), full.marginals(logits, MASK))
 
 
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16", "float16"])
+def test_no_precision_changes_the_scores(dtype, floatx):
+    full = random_crf()
+    expected = [np.asarray(values) for values in answers_of(full)]
+    floatx(dtype)
+    for other in (random_crf(), random_crf(dtype=dtype)):
+        for values, want in zip(answers_of(other), expected, strict=True):
+            assert keras.backend.standardize_dtype(values.dtype) == str(want.dtype)
+            np.testing.assert_array_equal(values, want)
+
+
+def answers_of(crf):
+    return crf(LOGITS, TAG_IDS, MASK), crf.decode(LOGITS, MASK), crf.marginals(LOGITS, MASK)
+
+
 def allowed_pairs(tags, scheme):
     allowed = allowed_transitions(tags, scheme)
     pairs = {
