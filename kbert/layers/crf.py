@@ -1,5 +1,6 @@
 """`LinearChainCrf`: tags that know their neighbours; and which tag may follow which."""
 
+import math
 from collections.abc import Sequence
 
 import keras
@@ -198,7 +199,8 @@ def _ways_after(after, scores):
 
 def _best_ways(before, scores):
     """As `_ways_before`, of the best way alone."""
-    return ops.max(before[:, :, None] + scores, axis=1), before
+    # `initial`, as Keras else refuses, outside of a graph, the largest values of a batch of no rows.
+    return ops.max(before[:, :, None] + scores, axis=1, initial=-math.inf), before
 
 
 def _step_back(tag, pointers):

@@ -168,6 +168,11 @@ def test_absent_words_change_nothing_whatever_they_hold(constraints):
         assert (marginals[mask == 0] == 0).all()
 
 
+def test_a_batch_of_no_rows_has_no_tags():
+    crf = random_crf()
+    assert crf.decode(LOGITS[:0]).shape == crf.decode(LOGITS[:0], MASK[:0]).shape == (0, WORDS)
+
+
 class Emissions(keras.layers.Layer):
     """Logits as a weight, so that an optimizer shows their gradient."""
 
