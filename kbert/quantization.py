@@ -9,7 +9,7 @@ from absl import logging
 from kbert.data import evaluation_batches
 from kbert.errors import InputError
 from kbert.inference import Predictor
-from kbert.models import in_int8
+from kbert.models import AdaptableModel, in_int8
 from kbert.tasks import Task
 
 #: Rows that the ranges are measured on, and rows that the models are compared on.
@@ -17,7 +17,7 @@ CALIBRATED, SCORED = 256, 2000
 _BATCH = 32
 
 
-def quantized(task: Task, model: keras.Model, rows: Sequence[Any]) -> tuple[keras.Model, dict[str, dict]]:
+def quantized(task: Task, model: AdaptableModel, rows: Sequence[Any]) -> tuple[keras.Model, dict[str, dict]]:
     """The model in 8 bits, with its scores beside those of the model in float32.
 
     The first rows, 256 or half of them, are what ranges are measured on; up to 2,000 others are scored.
@@ -31,13 +31,11 @@ def quantized(task: Task, model: keras.Model, rows: Sequence[Any]) -> tuple[kera
         The model, and `float32` and `int8` -> scores by name, as of the task.
 
     Raises:
-        InputError: There are too few rows.
+        InputError: There are too few rows, or LoRA's factors are not merged.
     """
     if len(rows) < 2:
         raise InputError(f"{len(rows)} rows to measure 8-bit ranges on; give at least 2, better some hundred")
-    exact = type(model).from_config({**model.get_config(), "dtype": "float32"})
-    exact.build()
-    exact.set_weights(model.get_weights())
+    exact = model.copy_under("float32")
     count = min(CALIBRATED, len(rows) // 2)
     logging.info("measuring ranges for 8 bits on %d rows", count)
     batches = evaluation_batches(task.encode(rows[:count]), _BATCH)

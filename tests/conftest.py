@@ -60,6 +60,16 @@ def seeds():
     keras.utils.set_random_seed(20190524)
 
 
+@pytest.fixture
+def floatx():
+    """Function that sets the default dtype of Keras for the rest of a test."""
+    import keras
+
+    before = keras.config.floatx()
+    yield keras.config.set_floatx
+    keras.config.set_floatx(before)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of benchmark data and reference outputs that lies beside a developer's checkout."""

@@ -59,7 +59,8 @@ class TextModule(tf.Module, abc.ABC):
         precision: Of the matrix products, `"float32"` or `"bfloat16"`; without effect on a model in 8 bits.
 
     Raises:
-        InputError: Labels, vocabulary or `max_length` do not fit the model.
+        InputError: Labels, vocabulary or `max_length` do not fit the model, the precision is unknown, or a
+            model of another precision has LoRA's factors.
 
     Reference:
         keras-team/keras issue 20095, "Could not find variable" in TF Serving.
@@ -75,17 +76,20 @@ class TextModule(tf.Module, abc.ABC):
         longest: int = task.spec["max_length"] if max_length is None else max_length
         _check_fit(model, task.tokenizer, longest)
         #: `"float32"`, `"bfloat16"` or `"int8"`.
-        self.precision: str = "int8" if model.bert.int8 else precision
+        self.precision: str = _precision_of(model, precision)
         # "bfloat16", not "mixed_bfloat16": rounding all matrices anew for each request took a tenth of the
         # time, and they take half the room.
-        model = _under_policy(model, "bfloat16" if self.precision == "bfloat16" else "float32")
+        policy = "bfloat16" if self.precision == "bfloat16" else "float32"
+        if model.dtype_policy.name != policy:
+            model = model.copy_under(policy)
         self._task = type(task)({**task.spec, "max_length": longest}, task.tokenizer)
         self.tokenizer: WordPieceTokenizer = task.tokenizer
         self.max_length = longest
         self.weights = [weight.value for weight in model.weights]
-        self._predict = functools.partial(_without_padding, model, self._task)
         self._predict_plainly = functools.partial(self._task.predictions, model)
-        self._encode = lambda inputs: model.bert(inputs, training=False, return_layers=True)
+        self._predict = functools.partial(_as_exported, model.bert, self._predict_plainly)
+        encode = functools.partial(model.bert, training=False, return_layers=True)
+        self._encode = functools.partial(_as_exported, model.bert, encode)
         #: Signatures that were asked for besides those of the task, by name. No dict: a `tf.Module` would
         #: take it for a part of the checkpoint.
         self.added: Mapping[str, Signature] = MappingProxyType({})
@@ -247,22 +251,21 @@ def _dense(inputs: Mapping[str, tf.RaggedTensor]) -> dict[str, tf.Tensor]:
     return dense
 
 
-def _without_padding(model, task: Task, inputs):
-    """A task's predictions, padding left out; the model itself stays as it is, and is not copied."""
-    before, model.bert.unpad = model.bert.unpad, True
-    try:
-        return task.predictions(model, inputs)
-    finally:
-        model.bert.unpad = before
+def _as_exported(bert, function, inputs):
+    """A function's outputs, padding left out; the model itself stays as it is, and is not copied."""
+    with bert.as_exported():
+        return function(inputs)
 
 
-def _under_policy(model, policy):
-    if model.dtype_policy.name == policy:
-        return model
-    copy = type(model).from_config({**model.get_config(), "dtype": policy})
-    copy.build()
-    copy.set_weights(model.get_weights())
-    return copy
+def _precision_of(model, asked: str) -> str:
+    if model.bert.int8:
+        return "int8"
+    if asked not in ("float32", "bfloat16"):
+        raise InputError(
+            f"precision={asked!r}; expected float32 or bfloat16; for 8 bits give a model of "
+            "kbert.quantization.quantized or kbert.models.in_int8"
+        )
+    return asked
 
 
 def _check_fit(model, tokenizer: WordPieceTokenizer, max_length: int) -> None:

@@ -22,7 +22,8 @@ def _gelu_with_gradient(x):
     slope = below + exact * ops.exp(-0.5 * ops.square(exact)) * (1 / math.sqrt(2 * math.pi))
 
     def gradient(*args, upstream=None):
-        (upstream,) = args or (upstream,)
+        if upstream is None:  # Keras on torch gives it by name, after what came in.
+            (upstream,) = args
         return ops.cast(ops.cast(upstream, "float32") * slope, x.dtype)
 
     return ops.cast(exact * below, x.dtype), gradient

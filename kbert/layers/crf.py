@@ -1,8 +1,10 @@
 """`LinearChainCrf`: tags that know their neighbours; and which tag may follow which."""
 
+import math
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 from keras import ops
 
 #: What a forbidden transition scores: below any real chain of scores, so that no path with one is ever the
@@ -74,7 +76,7 @@ class LinearChainCrf(keras.layers.Layer):
         self.built = True
 
     def _add_scores(self, name, *shape):
-        return self.add_weight(name=name, shape=shape, initializer="zeros", autocast=False)
+        return self.add_weight(name=name, shape=shape, initializer="zeros", dtype="float32", autocast=False)
 
     def call(self, logits, tags, word_mask=None):
         real = _real_words(logits, word_mask)
@@ -139,7 +141,7 @@ class LinearChainCrf(keras.layers.Layer):
         count = ops.transpose(ops.cast(real, "int32"))[..., None, None]
         is_first = ops.equal(count * ops.cumsum(count, axis=0), 1)
         arrival = ops.where(is_first, self._scores("start"), self._scores("transitions"))
-        identity = ops.where(ops.eye(num_tags, dtype="bool"), 0.0, _NEVER)
+        identity = _log_space(ops.eye(num_tags, dtype="bool"))
         return ops.where(ops.equal(count, 1), arrival + logits, identity)
 
     def _path_score(self, steps, tags, real):
@@ -197,7 +199,8 @@ def _ways_after(after, scores):
 
 def _best_ways(before, scores):
     """As `_ways_before`, of the best way alone."""
-    return ops.max(before[:, :, None] + scores, axis=1), before
+    # `initial`, as Keras else refuses, outside of a graph, the largest values of a batch of no rows.
+    return ops.max(before[:, :, None] + scores, axis=1, initial=-math.inf), before
 
 
 def _step_back(tag, pointers):
@@ -207,8 +210,14 @@ def _step_back(tag, pointers):
 
 def _origin(steps):
     """Before the first word all ways are at one place, for which tag 0 stands; (B, T)."""
-    here = ops.where(ops.equal(ops.arange(steps.shape[-1]), 0), 0.0, _NEVER)
-    return ops.zeros((ops.shape(steps)[1], steps.shape[-1])) + here
+    here = _log_space(ops.equal(ops.arange(steps.shape[-1]), 0))
+    return ops.zeros((ops.shape(steps)[1], steps.shape[-1]), dtype="float32") + here
+
+
+def _log_space(ones):
+    """The logarithm of 1 where true, and of 0 elsewhere."""
+    # Of two Python numbers Keras would make its `floatx`.
+    return ops.where(ones, np.float32(0), _NEVER)
 
 
 def _real_words(logits, word_mask):

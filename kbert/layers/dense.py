@@ -166,11 +166,17 @@ class AdaptableDense(TokenDense):
     def merge_lora(self) -> None:
         """Adds α/r·A·B to the matrix and removes both factors; the outputs stay as they are."""
         self.kernel.assign_add(ops.matmul(self.lora_a, self._scaled_b("float32")))
-        # To delete a weight, Keras collects garbage, half a second each time. What lives now is none.
-        gc.freeze()
-        del self.lora_a
-        del self.lora_b
-        gc.unfreeze()
+        # To delete a weight, Keras collects garbage, half a second each time. What lives now is none. A
+        # program that froze it itself, as before a fork, wants it to stay so.
+        freezes = not gc.get_freeze_count()
+        if freezes:
+            gc.freeze()
+        try:
+            del self.lora_a
+            del self.lora_b
+        finally:
+            if freezes:
+                gc.unfreeze()
         self.lora_rank = self.lora_alpha = None
 
     def lora_shapes(self, rank: int) -> dict[str, tuple[int, ...]]:

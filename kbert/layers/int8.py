@@ -1,5 +1,10 @@
 """`Int8Dense`: a projection in whole numbers of 8 bits, for models that only answer."""
 
+import contextlib
+import contextvars
+import functools
+from collections.abc import Iterator
+
 import keras
 import numpy as np
 from keras import ops
@@ -8,6 +13,22 @@ from kbert.layers.activations import activation as activation_function
 
 #: Steps of float inputs and of weights on either side of 0, and of what goes from one product to the next.
 SIGNED_STEPS, STEPS = 127, 255
+
+_constant = contextvars.ContextVar("constant_kernels", default=False)
+
+
+@contextlib.contextmanager
+def constant_kernels() -> Iterator[None]:
+    """Graphs that are traced within it keep kernels and biases as they are when they first run.
+
+    oneDNN multiplies them in an order of its own. A live graph must put them in that order at each call, as
+    their variables may change; one that is exported need not.
+    """
+    token = _constant.set(True)
+    try:
+        yield
+    finally:
+        _constant.reset(token)
 
 
 @keras.saving.register_keras_serializable(package="kbert")
@@ -47,6 +68,8 @@ class Int8Dense(keras.layers.Layer):
     def __init__(self, units: int, activation: str | None = None, chained: bool = False, **kwargs):
         # bfloat16 has fewer steps between two powers of 2 than 8 bits between two bounds.
         super().__init__(**{"trainable": False, "autocast": False, **kwargs})
+        if keras.backend.backend() == "tensorflow":
+            self.supports_jit = False  # XLA does not know the operation of `kbert.layers.onednn`.
         self.units = units
         self.activation = activation
         self.chained = chained
@@ -120,7 +143,7 @@ def _product():
         from kbert.layers import onednn
 
         if onednn.is_available():
-            return onednn.int8_product
+            return functools.partial(onednn.int8_product, keep=_constant.get())
     return int8_product
 
 

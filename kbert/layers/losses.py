@@ -59,7 +59,8 @@ def _cross_entropy(labels, logits) -> Any:
         values = below_largest - ops.log(ops.max(probabilities, axis=-1, initial=0.0))
 
         def gradient(*args, upstream=None):
-            (upstream,) = args or (upstream,)
+            if upstream is None:  # Keras on torch gives it by name, after what came in.
+                (upstream,) = args
             at = ops.reshape(labels, (-1,))
             at = ops.stack([ops.arange(ops.shape(at)[0], dtype="int32"), at], axis=-1)
             rows = ops.reshape(probabilities * ops.expand_dims(upstream, -1), (-1, ops.shape(logits)[-1]))

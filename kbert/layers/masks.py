@@ -1,5 +1,6 @@
 """From "which tokens are real" to "what attention may look at"."""
 
+import numpy as np
 from keras import ops
 
 #: Added to the score of a key that must not be seen. Large enough that exp() of it is 0 in float32, and
@@ -21,8 +22,7 @@ def attention_bias(padding_mask):
     Reference:
         Vaswani et al., 2017, section 3.2.3; google-research/bert adds -10000 instead.
     """
-    real = ops.cast(padding_mask, "bool")
-    return ops.where(real, 0.0, HIDDEN_SCORE)[:, None, None, :]
+    return _bias(ops.cast(padding_mask, "bool"))[:, None, None, :]
 
 
 def part_attention_bias(part_ids):
@@ -41,4 +41,9 @@ def part_attention_bias(part_ids):
     """
     part_ids = ops.cast(part_ids, "int32")
     same = ops.equal(ops.expand_dims(part_ids, 2), ops.expand_dims(part_ids, 1))
-    return ops.where(same, 0.0, HIDDEN_SCORE)[:, None]
+    return _bias(same)[:, None]
+
+
+def _bias(seen):
+    # Of two Python numbers Keras would make its `floatx`.
+    return ops.where(seen, np.float32(0), HIDDEN_SCORE)

@@ -28,19 +28,19 @@ def is_available() -> bool:
     return np.allclose(found, rows @ kernel.astype(float), rtol=0.01)
 
 
-def int8_product(rows, inputs, kernel, kernel_ranges, bias, activation=None, output_bounds=None):
-    """As `kbert.layers.int8.int8_product`. In a graph, `kernel` and the like are read once, and kept."""
+def int8_product(rows, inputs, kernel, kernel_ranges, bias, activation=None, output_bounds=None, keep=False):
+    """As `kbert.layers.int8.int8_product`; with `keep`, a graph reads kernel and bias but once."""
     values = (rows, inputs, kernel, kernel_ranges, bias, output_bounds)
     rows, inputs, kernel, kernel_ranges, bias, output_bounds = (
         None if value is None else tf.convert_to_tensor(value) for value in values
     )
-    product = _int8_product
+    product = functools.partial(_int8_product, keep=keep)
     if tf.executing_eagerly():  # The operation lives in graphs alone; this one is shared by all layers.
         product = functools.partial(_compiled, keep=False)
     return product(rows, inputs, kernel, kernel_ranges, bias, activation, output_bounds)
 
 
-def _int8_product(rows, inputs, kernel, kernel_ranges, bias, activation, output_bounds, keep=True):
+def _int8_product(rows, inputs, kernel, kernel_ranges, bias, activation, output_bounds, keep):
     if rows.dtype == tf.uint8:
         mode, rows, ranges = "MIN_FIRST", tf.bitcast(rows, tf.quint8), [inputs[0], inputs[1]]
     else:
@@ -87,7 +87,7 @@ def _node(tensors, ranges, steps, dtype, mode, keep):
         "Tout": _type(dtype),
         "transpose_a": _value(b=False),
         "transpose_b": _value(b=False),
-        # Then oneDNN keeps the kernel in the order that it multiplies it in.
+        # Then oneDNN keeps the kernel in the order that it multiplies it in, whatever the variable becomes.
         "is_weight_const": _value(b=keep),
         "is_bias_const": _value(b=keep),
         "fused_ops": _value(list={"s": [step.encode() for step in steps]}),

@@ -9,6 +9,8 @@ FIRST = "first"
 def gather_positions(sequence, positions):
     """The vectors at the given positions of each row: MLM scores are wanted only there.
 
+    To be called in the `call` of a layer or model: a `keras.Input` cannot say yet how many rows there are.
+
     Args:
         sequence: float (B, S, H).
         positions: int32 (B, P), each in [0, S).

@@ -55,4 +55,5 @@ class TracedOnce:
 
 def _seeds(layer: keras.layers.Layer) -> list[keras.Variable]:
     """What a call changes: the states of its random numbers, and no frozen weight."""
-    return [v for v in layer.non_trainable_variables if not tf.as_dtype(v.dtype).is_floating]
+    weights = {id(weight) for weight in layer.weights}
+    return [v for v in layer.non_trainable_variables if id(v) not in weights]

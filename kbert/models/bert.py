@@ -1,5 +1,9 @@
 """`Bert`: the encoder, ids in, vectors out."""
 
+import contextlib
+import contextvars
+from collections.abc import Iterator
+
 import keras
 from keras import ops
 
@@ -13,9 +17,12 @@ from kbert.layers import (
     attention_bias,
 )
 from kbert.layers.faster_ops import traced_once, unpadding
+from kbert.layers.int8 import constant_kernels
 from kbert.models.lora import AdaptableModel
 from kbert.models.packed_rows import all_places, bias_of, check_packing
 from kbert.models.text_model import as_features
+
+_exported = contextvars.ContextVar("as_exported", default=False)
 
 
 @keras.saving.register_keras_serializable(package="kbert")
@@ -159,6 +166,20 @@ class Bert(AdaptableModel):
             outputs |= {"layer_outputs": layer_outputs, "attention_probabilities": maps}
         return outputs
 
+    @staticmethod
+    @contextlib.contextmanager
+    def as_exported() -> Iterator[None]:
+        """Within it, and in this thread alone, encoders work as in an export.
+
+        They leave padding out as with `unpad`, and graphs that are traced keep their kernels of 8 bits.
+        """
+        token = _exported.set(True)
+        try:
+            with constant_kernels():
+                yield
+        finally:
+            _exported.reset(token)
+
     def row_costs(self, inputs):
         """What to go by to share out rows evenly, as `kbert.training` does.
 
@@ -178,7 +199,8 @@ class Bert(AdaptableModel):
         return unpadding(inputs[features.PADDING_MASK], training)
 
     def _leaves_padding_out(self, inputs):
-        return self.unpad and features.PADDING_MASK in inputs and features.PART_IDS not in inputs
+        asked = self.unpad or _exported.get()
+        return asked and features.PADDING_MASK in inputs and features.PART_IDS not in inputs
 
     def _embedded(self, inputs, padding, training):
         names = (features.TOKEN_IDS, features.SEGMENT_IDS, features.POSITION_IDS)

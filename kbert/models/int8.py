@@ -22,7 +22,9 @@ PERCENTILE = 99.995
 def in_int8(model: keras.Model, batches: Iterable[Any]) -> keras.Model:
     """A copy of a model whose encoder's projections are `kbert.layers.Int8Dense`; it can only answer.
 
-    Embeddings, normalizations, attention weights and heads stay in float32.
+    Embeddings, normalizations, attention weights and heads stay in float32. The kernels may be set again, so
+    each call puts them in the processor's order anew: that doubles the time of a short text alone, and is
+    little beside a batch. An export does so once.
 
     Args:
         model: With an encoder as `bert`; built, without LoRA's factors.

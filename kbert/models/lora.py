@@ -156,6 +156,18 @@ class AdaptableModel(TextModel):
         for name, weight in self._factors().items():
             weight.assign(arrays[name])
 
+    def copy_under(self, policy: str):
+        """A copy with the same weights that computes under another dtype policy, such as `"float32"`.
+
+        Raises:
+            InputError: There are adapters, for which a copy has no place.
+        """
+        require_merged(self)
+        copy = type(self).from_config({**self.get_config(), "dtype": policy})
+        copy.build()
+        copy.set_weights(self.get_weights())
+        return copy
+
     def get_build_config(self):
         config = super().get_build_config()
         if config is None:  # Without weights there is nothing to tell.

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from kbert import features
+from kbert.layers.int8 import constant_kernels
 
 #: What the encoder reads of a dict that may hold more.
 ENCODER_INPUTS = (features.TOKEN_IDS, features.SEGMENT_IDS, features.PADDING_MASK)
@@ -28,7 +29,8 @@ class TextModel(keras.Model):
         if input_signature is None:
             shape = (None,) * self.input_axes
             input_signature = [{name: keras.InputSpec(shape=shape, dtype="int32") for name in ENCODER_INPUTS}]
-        super().export(filepath, format, verbose, input_signature, **kwargs)
+        with constant_kernels():
+            super().export(filepath, format, verbose, input_signature, **kwargs)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         # Outputs without a target, such as hidden states, are no predictions; Keras would ask for one.

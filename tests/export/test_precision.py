@@ -10,6 +10,7 @@ import tensorflow as tf
 from kbert.checkpoints import save_folder
 from kbert.config import BertConfig
 from kbert.data import evaluation_batches
+from kbert.errors import InputError
 from kbert.export import export, self_test, text_module
 from kbert.models import in_int8
 from kbert.quantization import quantized
@@ -72,6 +73,35 @@ def description_of(version):
         return json.load(file)
 
 
+@pytest.mark.parametrize("precision", ["int8", "float16"])
+def test_a_precision_that_would_not_be_kept_is_refused(make, precision):
+    task, model = make("classification")
+    with pytest.raises(InputError, match=f"precision='{precision}'; expected float32 or bfloat16; .*in_int8"):
+        text_module(task, model, precision=precision)
+
+
+def test_adapters_are_to_be_merged_first(make):
+    task, model = make("classification")
+    model.enable_lora(2)
+    for refused in (
+        lambda: quantized(task, model, task.rows_of(TEXTS)),
+        lambda: text_module(task, model, precision="bfloat16"),
+    ):
+        with pytest.raises(InputError, match=r"LoRA adapters of rank 2; call model.merge_lora\(\)"):
+            refused()
+
+
+def nodes_of(graph):
+    return [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+
+
+def kernels_kept(nodes):
+    """Whether products in 8 bits take their weights for constants: True, False, or both."""
+    products = [node for node in nodes if node.op == "_QuantizedMatMul"]
+    flags = [node.attr.get(name) for node in products for name in ("is_weight_const", "is_bias_const")]
+    return {flag is None or flag.b for flag in flags}  # A SavedModel leaves out what is true by default.
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SPECS)
 @pytest.mark.parametrize("precision", ["bfloat16", "int8"])
@@ -83,11 +113,9 @@ def test_every_kind_of_task_passes_the_self_test(make, tokenizer, tmp_path, name
         module = text_module(task, model, precision=precision)
     version = export(module, tmp_path)
     assert description_of(version)["precision"] == module.precision == precision
-    graph = self_test.Export(version).meta_graph.graph_def
-    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
-    ops = {node.op for node in nodes}
+    nodes = nodes_of(self_test.Export(version).meta_graph.graph_def)
     kinds = {node.attr["T"].type for node in nodes if node.op == "MatMul"}
-    assert ("_QuantizedMatMul" in ops) == (precision == "int8")
+    assert kernels_kept(nodes) == ({True} if precision == "int8" else set())
     assert (tf.bfloat16.as_datatype_enum in kinds) == (precision == "bfloat16")
 
 

@@ -1,5 +1,7 @@
 """The graphs of tasks on texts give what the tasks answer in NumPy: labels, numbers, vectors, choices."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -213,11 +215,18 @@ def test_the_graph_leaves_padding_out_and_the_model_is_left_as_it_was(make, name
     call = Bert.call
 
     def noting(bert, inputs, *args, **kwargs):
-        seen.append((bert, bert.unpad, features.PADDING_MASK in inputs))
+        seen.append((bert, inputs, bert._leaves_padding_out(inputs)))
         return call(bert, inputs, *args, **kwargs)
 
     monkeypatch.setattr(Bert, "call", noting)
     make(name).signatures()
     assert seen
-    for bert, was_asked, masked in seen:
-        assert was_asked and masked and not bert.unpad
+    for bert, inputs, left_out in seen:
+        assert left_out and not bert._leaves_padding_out(inputs)
+
+
+def test_what_answers_in_one_thread_leaves_others_alone(make_model):
+    bert, inputs = make_model().bert, {features.PADDING_MASK: np.ones((1, 3))}
+    with bert.as_exported(), ThreadPoolExecutor(1) as pool:
+        assert bert._leaves_padding_out(inputs)
+        assert not pool.submit(bert._leaves_padding_out, inputs).result()

@@ -168,6 +168,11 @@ def test_absent_words_change_nothing_whatever_they_hold(constraints):
         assert (marginals[mask == 0] == 0).all()
 
 
+def test_a_batch_of_no_rows_has_no_tags():
+    crf = random_crf()
+    assert crf.decode(LOGITS[:0]).shape == crf.decode(LOGITS[:0], MASK[:0]).shape == (0, WORDS)
+
+
 class Emissions(keras.layers.Layer):
     """Logits as a weight, so that an optimizer shows their gradient."""
 
@@ -248,6 +253,21 @@ def test_mixed_precision_does_not_round_the_scores():
     logits = LOGITS + np.float32(100.3)  # bfloat16 knows 100 and 100.5.
     np.testing.assert_array_equal(mixed(logits, TAG_IDS, MASK), full(logits, TAG_IDS, MASK))
     np.testing.assert_array_equal(mixed.marginals(logits, MASK), full.marginals(logits, MASK))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16", "float16"])
+def test_no_precision_changes_the_scores(dtype, floatx):
+    full = random_crf()
+    expected = [np.asarray(values) for values in answers_of(full)]
+    floatx(dtype)
+    for other in (random_crf(), random_crf(dtype=dtype)):
+        for values, want in zip(answers_of(other), expected, strict=True):
+            assert keras.backend.standardize_dtype(values.dtype) == str(want.dtype)
+            np.testing.assert_array_equal(values, want)
+
+
+def answers_of(crf):
+    return crf(LOGITS, TAG_IDS, MASK), crf.decode(LOGITS, MASK), crf.marginals(LOGITS, MASK)
 
 
 def allowed_pairs(tags, scheme):

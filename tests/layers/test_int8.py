@@ -95,6 +95,35 @@ def test_two_layers_of_one_shape_have_weights_of_their_own():
         np.testing.assert_allclose(total, np.broadcast_to(2 * BIAS, total.shape), atol=1e-5)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only oneDNN keeps kernels")
+def test_kernels_are_constants_where_that_was_said_alone():
+    import tensorflow as tf
+
+    layer, rows = made(), tf.TensorSpec([None, 64])
+
+    def kept():
+        graph = tf.function(lambda inputs: layer(inputs)).get_concrete_function(rows).graph
+        (product,) = (op for op in graph.get_operations() if op.type == "_QuantizedMatMul")
+        return product.get_attr("is_weight_const"), product.get_attr("is_bias_const")
+
+    assert kept() == (False, False)
+    with int8.constant_kernels():
+        assert kept() == (True, True)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only oneDNN keeps kernels")
+def test_weights_that_are_set_again_count_in_a_graph_too():
+    import tensorflow as tf
+
+    for chained in (False, True):
+        inputs = STEPS if chained else ROWS
+        layer = made(chained=chained)
+        call = tf.function(layer)
+        call(inputs)
+        layer.take(-3 * KERNEL[:, ::-1], BIAS + 1, BOUNDS if chained else RANGES)
+        np.testing.assert_allclose(call(inputs), layer(inputs), atol=1e-5)
+
+
 def test_a_row_does_not_depend_on_others():
     loud = ROWS.copy()
     loud[1:] *= 100

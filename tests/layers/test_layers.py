@@ -284,6 +284,14 @@ def test_masks_of_any_dtype_mean_the_same(dtype):
     np.testing.assert_array_equal(attention_bias(MASK.astype(dtype)), BIAS)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float16"])
+def test_masks_are_float32_whatever_the_default_of_keras(dtype, floatx):
+    floatx(dtype)
+    for bias in (attention_bias(MASK), part_attention_bias(MASK)):
+        assert keras.backend.standardize_dtype(bias.dtype) == "float32"
+        assert float(ops.min(bias)) == np.float32(-1e9)
+
+
 def test_parts_see_themselves():
     parts = np.array([[1, 1, 2, 2, 0], [1, 2, 1, 3, 3], [0, 0, 0, 0, 0]], "int64")
     expected = [[[0.0 if a == b else -1e9 for a in row] for b in row] for row in parts]

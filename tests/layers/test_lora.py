@@ -1,5 +1,7 @@
 """The low-rank update of a projection, alone and in the attention: arithmetic, start, merging."""
 
+import gc
+
 import keras
 import numpy as np
 import pytest
@@ -96,6 +98,18 @@ def test_merging_keeps_the_outputs_and_leaves_a_plain_layer():
     assert layer.get_config()["lora_rank"] is None and layer.get_config()["lora_alpha"] is None
     layer.enable_lora(4)  # The next task.
     np.testing.assert_allclose(layer(HIDDEN), before, atol=1e-5)
+
+
+def test_merging_leaves_frozen_what_a_program_froze():
+    for freeze in (lambda: None, gc.freeze):
+        layer = randomised(AdaptableDense(6, parts=3, lora_rank=2))
+        freeze()
+        try:
+            frozen = bool(gc.get_freeze_count())
+            layer.merge_lora()
+            assert bool(gc.get_freeze_count()) == frozen
+        finally:
+            gc.unfreeze()
 
 
 @pytest.mark.parametrize(

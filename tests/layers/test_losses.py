@@ -7,6 +7,7 @@ from keras import ops
 
 from kbert.layers import (
     absolute_error_sum,
+    activations,
     binary_correct_sum,
     binary_cross_entropy_sum,
     binary_divergence_sum,
@@ -14,6 +15,7 @@ from kbert.layers import (
     cross_entropy_sum,
     divergence_sum,
     exact_match_sum,
+    losses,
     squared_error_sum,
 )
 
@@ -53,6 +55,22 @@ def test_cross_entropy_has_the_gradient_of_softmax_minus_labels():
     softmax = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     expected = (softmax - np.eye(7)[labels]) * weights[..., None]
     np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX hides what it wraps")
+def test_written_gradients_take_what_torch_gives_them(monkeypatch):
+    """What comes from above by name, after the inputs; other backends give it alone."""
+    monkeypatch.setattr(ops, "custom_gradient", lambda function: function)
+    logits, labels = ops.array(RNG.normal(size=(3, 3)).astype("float32")), ops.array([2, 0, 1])
+    upstream = ops.array([0.5, -2.0, 3.0])
+    gelu = activations._gelu_with_gradient.__wrapped__
+    for inputs, (_, gradient) in (
+        (logits, losses._cross_entropy(labels, logits)),
+        (logits[0], gelu(logits[0])),
+    ):
+        by_name = gradient(inputs, upstream=upstream)
+        np.testing.assert_array_equal(by_name, gradient(upstream))
+        assert np.abs(by_name).max() > 0.1
 
 
 def test_a_batch_of_no_rows_has_no_loss_and_no_gradient():

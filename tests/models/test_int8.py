@@ -82,6 +82,16 @@ def test_it_is_a_keras_model_like_any(small, tmp_path):
     np.testing.assert_allclose(probabilities(again, inputs), probabilities(small, inputs), atol=1e-6)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="elsewhere XLA compiles it")
+def test_keras_leaves_xla_out(small):
+    """As it would by itself where there is a GPU."""
+    inputs = batch(4, 9, 94)
+    with pytest.warns(UserWarning, match="doesn't support `jit_compile=True`"):
+        small.compile(jit_compile=True)
+    found = small.predict(inputs, verbose=0)["logits"]
+    np.testing.assert_allclose(found, np.asarray(small(inputs)["logits"]), atol=0.05)  # A step may differ.
+
+
 def test_the_last_block_for_the_first_token_alone(small):
     """`pooled_only` splits the projection of queries, keys and values."""
     inputs = batch(4, 9, 95)

@@ -139,6 +139,17 @@ def test_one_block_is_traced_for_all(config, monkeypatch):
     assert called == ["layer_0", "layer_0", "layer_1"]
 
 
+def test_a_call_sets_seeds_and_no_weights_of_whole_numbers(config):
+    import tensorflow as tf
+
+    bert = Bert(config.replace(num_layers=2), int8=True)
+    bert.build()
+    ids = tf.TensorSpec((2, 5), tf.int32)
+    graph = tf.function(lambda ids: bert(ids, training=True)).get_concrete_function(ids).graph
+    assigned = {op.get_attr("dtype") for op in graph.get_operations() if op.type == "AssignVariableOp"}
+    assert assigned == {bert.blocks[0].dropout_layer.seed_generator.state.value.dtype}
+
+
 @pytest.mark.slow_after_first
 @pytest.mark.parametrize("remat", [False, True])
 def test_each_block_has_its_own_weights_and_gradients(remat, config):
