@@ -14,13 +14,14 @@ def prepare_model(recipe: Recipe, model: HeadModel) -> None:
     """Scales the head, starts layers anew, adds adapters, freezes; after loading, before training.
 
     Raises:
-        InputError: The encoder has fewer layers than are named, or there is no head to scale.
+        InputError: The encoder has fewer layers than are named, there is no head to scale, or the recipe
+            freezes what must learn.
     """
     for name in ("reinit_layers", "freeze_layers"):
         layers = getattr(recipe, name)
         if layers is not None and layers > model.config.num_layers:
             raise InputError(f"--{name}={layers}, but the encoder has {model.config.num_layers} layers")
-    _check_freezing(recipe, model.config.num_layers)
+    _check_freezing(recipe, model)
     if recipe.head_scale is not None:
         _scale_head(model, recipe.head_scale)
     if recipe.reinit_layers is not None:
@@ -44,9 +45,16 @@ def _scale_head(model: HeadModel, factor: float) -> None:
         kernel.assign(factor * kernel.value)
 
 
-def _check_freezing(recipe: Recipe, layers: int) -> None:
-    """Refuses to freeze for good what starts at random, and to grade rates where all is frozen."""
-    frozen = recipe.freeze_layers
+def _check_freezing(recipe: Recipe, model: HeadModel) -> None:
+    """Refuses to freeze all there is, for good what starts at random, and to grade rates of frozen layers."""
+    layers, frozen = model.config.num_layers, recipe.freeze_layers
+    at_first = layers if frozen is None and recipe.unfreeze_every is not None else frozen
+    if at_first == layers and not model.head_weights and model.bert.pooler is None:
+        name = "unfreeze_every" if recipe.unfreeze_every is not None else "freeze_layers"
+        raise InputError(
+            f"--{name}={getattr(recipe, name)} would leave nothing to train at first, as {model.name} has no "
+            f"weights above its encoder; freeze fewer layers, with --freeze_layers={layers - 1} or less"
+        )
     if frozen is None or recipe.unfreeze_every is not None:
         return
     if recipe.reinit_layers and frozen + recipe.reinit_layers > layers:

@@ -103,6 +103,20 @@ def test_what_starts_at_random_is_not_frozen_for_good(tiny_config, values, match
     recipe_parts.prepare_model(Recipe(**values, unfreeze_every=1), model)  # There it is for a while.
 
 
+@pytest.mark.parametrize(
+    "values", [{"unfreeze_every": 1}, {"unfreeze_every": 1, "freeze_layers": 2}, {"freeze_layers": 2}]
+)
+def test_a_model_without_a_head_is_not_frozen_as_a_whole(tiny_config, values):
+    """There would be nothing to train; a layer, a pooler or a head is enough."""
+    embedder, classifier = BertEmbedder(tiny_config), BertClassifier(tiny_config, 3)
+    embedder.build()
+    classifier.build()
+    with pytest.raises(InputError, match=f"--{[*values][0]}=. would leave nothing to train at first"):
+        recipe_parts.prepare_model(Recipe(**values), embedder)
+    recipe_parts.prepare_model(Recipe(**{**values, "freeze_layers": 1}), embedder)
+    recipe_parts.prepare_model(Recipe(**values), classifier)
+
+
 def test_the_pooler_learns_beside_adapters(tiny_config):
     """A checkpoint may have none, and a random one that stays as it is would be between text and head."""
     model = BertClassifier(tiny_config, 3)
