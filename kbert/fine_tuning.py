@@ -91,7 +91,7 @@ def fine_tune(
     exact.build()
     if init:
         checkpoints.load_encoder_into(model, init, num_hidden_layers_used=start.config.num_layers)
-    recipe_parts.prepare_model(recipe, model)
+    recipe_parts.prepare_model(recipe, model, epochs=settings.epochs, pretrained=bool(init))
     if recipe.lora_rank is not None:
         exact.enable_lora(recipe.lora_rank)  # So that both have the same weights.
     measure = _Measure(task, model, exact, dev_rows, parts) if dev_rows else None

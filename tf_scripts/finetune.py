@@ -97,7 +97,6 @@ def main():
     parts = training.share_cores() if FLAGS.strategy == "default" else 1
     strategy = training.strategy_for(FLAGS.strategy)
     settings, recipe = settings_from_flags(RunSettings, learning_rate=0.0), settings_from_flags(Recipe)
-    recipe.check_start(pretrained=bool(FLAGS.init))
     seeds = [FLAGS.seed] if FLAGS.seeds is None else numbers_of("seeds", int)
     learning_rates = numbers_of("learning_rate", float)
     _check_need_of_dev(len(seeds) * len(learning_rates))
