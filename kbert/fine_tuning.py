@@ -227,13 +227,25 @@ class _Training:
             settings={
                 **dataclasses.asdict(self.settings),
                 **recipe,
+                "precision": self.model.dtype_policy.name.removeprefix("mixed_"),  # What `auto` means here.
+                "devices": tf.distribute.get_strategy().num_replicas_in_sync,
                 "parts": self.parts,
                 "rows": _digest(self.train),
                 "dev_rows": measure and _digest(measure.encoded),
                 "task": _mark([json.dumps(self.task.spec, sort_keys=True, default=str).encode()]),
                 "start": _mark([weight.tobytes() for weight in self.model.get_weights()]),
             },
+            may_differ=_may_differ,
         )
+
+
+def _may_differ(name: str, then: Any) -> bool:
+    """Whether a run goes on where a setting was another one.
+
+    Parts, which depend on the machine, change no more than the order of sums and what dropout drops. What
+    `auto` meant, and how many devices there were, checkpoints did not always say.
+    """
+    return name == "parts" or (name, then) in (("precision", "auto"), ("devices", None))
 
 
 def _digest(encoded: data.EncodedRows) -> str:

@@ -11,7 +11,7 @@ import tensorflow as tf
 from kbert import checkpoints, data, training
 from kbert.data import EncodedRows, Example
 from kbert.errors import InputError
-from kbert.fine_tuning import _digest, fine_tune
+from kbert.fine_tuning import _digest, _may_differ, fine_tune
 from kbert.inference import Predictor
 from kbert.models import Bert
 from kbert.recipe import Recipe
@@ -32,12 +32,12 @@ def run(tiny_config, tiny_vocab, tmp_path):
     config = tiny_config.replace(vocab_size=len(Vocab.read(tiny_vocab)))
     start = StartingPoint(config, tiny_vocab, lowercase=True)
 
-    def run(folder="m", train=rows, dev=rows, recipe=None, max_length=16, init=None, **settings):
-        settings = RunSettings(batch_size=8, learning_rate=3e-3, precision="float32", **settings)
+    def run(folder="m", train=rows, dev=rows, recipe=None, max_length=16, init=None, parts=1, **settings):
+        settings = RunSettings(**{"batch_size": 8, "learning_rate": 3e-3, "precision": "float32"} | settings)
         own = Classification({**task.spec, "max_length": max_length}, tokenizer)
         return fine_tune(
             own, start, own.encode(train), dev,
-            init=init, settings=settings, recipe=recipe, model_dir=tmp_path / folder,
+            init=init, settings=settings, recipe=recipe, model_dir=tmp_path / folder, parts=parts,
         )  # fmt: skip
 
     run.rows, run.start = rows, start
@@ -182,6 +182,42 @@ def test_a_run_does_not_go_on_with_other_rows_or_another_task(run):
     ]:
         with pytest.raises(InputError, match=f"holds a run with {name}=.*, which cannot go on with"):
             run(epochs=1, checkpoint_every=1, **changed)
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_other_parts_but_not_in_another_precision(run, monkeypatch, caplog):
+    run(epochs=1, precision="auto", parts=2)
+    with caplog.at_level("WARNING", logger="absl"):
+        run(epochs=1, precision="auto")
+    assert "holds a run with parts=2, which goes on with 1" in caplog.text
+    other = {"float32": "mixed_bfloat16", "mixed_bfloat16": "float32"}[training.dtype_policy("auto")]
+    monkeypatch.setattr(training, "dtype_policy", lambda _: other)
+    with pytest.raises(InputError, match="holds a run with precision='(bfloat16|float32)', which cannot"):
+        run(epochs=1, precision="auto")
+
+
+@pytest.mark.parametrize(
+    "then, now, goes_on",
+    [
+        ({"parts": 2}, {"parts": 1}, True),
+        ({"precision": "auto"}, {"precision": "float32"}, True),  # As checkpoints were at first.
+        ({}, {"devices": 1}, True),
+        ({"precision": "bfloat16"}, {"precision": "float32"}, False),
+        ({"devices": 2}, {"devices": 1}, False),
+        ({"seed": 2}, {"seed": 1}, False),
+    ],
+)
+def test_only_what_the_machine_decides_may_differ(then, now, goes_on, tmp_path, caplog):
+    variables = [keras.Variable([1.0])]
+    training.Checkpoints(tmp_path, settings=then).save(3, variables, {"step": 3})
+    checkpoints = training.Checkpoints(tmp_path, settings=now, may_differ=_may_differ)
+    if not goes_on:
+        with pytest.raises(InputError, match=f"holds a run with {[*now][0]}=.*, which cannot go on with"):
+            checkpoints.restore(variables)
+        return
+    with caplog.at_level("WARNING", logger="absl"):
+        assert checkpoints.restore(variables) == {"step": 3}
+    assert f"holds a run with {[*now][0]}=" in caplog.text
 
 
 def test_the_mark_of_rows_tells_where_each_ends_and_what_is_to_be_learned():
