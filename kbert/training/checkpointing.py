@@ -29,7 +29,7 @@ class Checkpoints:
     good file is there.
 
     Args:
-        folder: Made if missing; holds nothing but checkpoints.
+        folder: Made if missing; holds checkpoints, and the batch that a run failed on.
         every_steps: Optimizer steps between two checkpoints.
         keep: Number of the latest ones that are kept; a second one is there should the first be damaged.
         settings: What must be equal for a run to go on, such as the batch size and the seed; JSON values.
@@ -83,17 +83,19 @@ class Checkpoints:
 
         Raises:
             InputError: All files are damaged, or they are of another model or other settings.
+            OSError: One cannot be opened; it may be as good as ever.
         """
         steps = self.steps()
         for step in steps:
             path = self._path(step)
-            try:
-                with open(path, "rb") as raw, np.load(raw) as file:
-                    arrays = {name: file[name] for name in file.files}
-                notes = json.loads(arrays.pop(_NOTES).tobytes())
-            except _DAMAGE as error:
-                logging.warning("%s is damaged (%s); taking the one before it", path, error)
-                continue
+            with open(path, "rb") as raw:
+                try:
+                    with np.load(raw) as file:
+                        arrays = {name: file[name] for name in file.files}
+                    notes = json.loads(arrays.pop(_NOTES).tobytes())
+                except _DAMAGE as error:
+                    logging.warning("%s is damaged (%s); taking the one before it", path, error)
+                    continue
             self._check_settings(notes.pop("settings"))
             _assign(path, variables, arrays)
             return notes

@@ -174,6 +174,16 @@ def test_without_a_good_checkpoint_nothing_is_guessed(tmp_path):
         small_run.run(tmp_path)
 
 
+def test_a_checkpoint_that_cannot_be_opened_is_not_taken_for_a_damaged_one(tmp_path):
+    """Such as another user's; nobody shall be told to remove it."""
+    variables = [keras.Variable([1.0])]
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, variables, {})
+    (tmp_path / "step-000000002.npz").mkdir()  # Which nobody can open, not even the administrator.
+    with pytest.raises(OSError, match="step-000000002.npz"):
+        checkpoints.restore(variables)
+
+
 @pytest.mark.slow
 def test_a_full_disk_leaves_the_last_checkpoint(whole, tmp_path):
     """A limit on the size of files, which fails in the middle of writing as a full disk does."""
