@@ -24,9 +24,10 @@ def quieten_tensorflow() -> None:
 def run(main: Callable[[], None]) -> None:
     """Parses the flags, runs `main()` and exits: 0 done, 2 wrong input, 130 interrupted.
 
-    An `InputError`, an `OSError` with a file name or of a full disk, and a wrong flag become one line on
-    stderr and exit code 2; a loss that is no number and a lost worker one line and exit code 1; a process
-    that failed one line and its exit code. Anything else is a defect and keeps its traceback (exit code 1).
+    An `InputError`, an `OSError` with a file name or of a full disk or quota, and a wrong flag become one
+    line on stderr and exit code 2; a loss that is no number and a lost worker one line and exit code 1; a
+    process that failed one line and its exit code. Anything else is a defect and keeps its traceback (exit
+    code 1).
     """
     quieten_tensorflow()
     app.run(lambda argv: _guarded(main, argv), flags_parser=_parse_flags)
@@ -55,7 +56,7 @@ def _guarded(main: Callable[[], None], argv: list[str]) -> None:
     except subprocess.CalledProcessError as error:  # It has told why.
         _fail(f"{_name_of(error.cmd)} ended with code {error.returncode}", code=max(error.returncode, 1))
     except OSError as error:
-        if error.filename is None and error.errno != errno.ENOSPC:
+        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         _fail(f"{error.filename or 'what was to be written'}: {error.strerror}")
     except KeyboardInterrupt:

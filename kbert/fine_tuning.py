@@ -91,7 +91,7 @@ def fine_tune(
     exact.build()
     if init:
         checkpoints.load_encoder_into(model, init, num_hidden_layers_used=start.config.num_layers)
-    recipe_parts.prepare_model(recipe, model)
+    recipe_parts.prepare_model(recipe, model, epochs=settings.epochs, pretrained=bool(init))
     if recipe.lora_rank is not None:
         exact.enable_lora(recipe.lora_rank)  # So that both have the same weights.
     measure = _Measure(task, model, exact, dev_rows, parts) if dev_rows else None
@@ -227,13 +227,25 @@ class _Training:
             settings={
                 **dataclasses.asdict(self.settings),
                 **recipe,
+                "precision": self.model.dtype_policy.name.removeprefix("mixed_"),  # What `auto` means here.
+                "devices": tf.distribute.get_strategy().num_replicas_in_sync,
                 "parts": self.parts,
                 "rows": _digest(self.train),
                 "dev_rows": measure and _digest(measure.encoded),
                 "task": _mark([json.dumps(self.task.spec, sort_keys=True, default=str).encode()]),
                 "start": _mark([weight.tobytes() for weight in self.model.get_weights()]),
             },
+            may_differ=_may_differ,
         )
+
+
+def _may_differ(name: str, then: Any) -> bool:
+    """Whether a run goes on where a setting was another one.
+
+    Parts, which depend on the machine, change no more than the order of sums and what dropout drops. What
+    `auto` meant, and how many devices there were, checkpoints did not always say.
+    """
+    return name == "parts" or (name, then) in (("precision", "auto"), ("devices", None))
 
 
 def _digest(encoded: data.EncodedRows) -> str:

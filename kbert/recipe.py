@@ -81,17 +81,3 @@ class Recipe:
             raise InputError(
                 f"--fgm_epsilon moves the token embeddings, which --{frozen[0]} freezes; choose one"
             )
-
-    def check_start(self, pretrained: bool) -> None:
-        """Refuses to freeze for good an encoder that knows nothing yet.
-
-        Args:
-            pretrained: Whether the run starts from a checkpoint.
-
-        Raises:
-            InputError: It does not, and the encoder would stay as it is.
-        """
-        for name in ("lora_rank", "freeze_layers"):
-            value = getattr(self, name)
-            if not pretrained and value is not None and self.unfreeze_every is None:
-                raise InputError(f"--{name}={value} would freeze random weights for good; start from --init")

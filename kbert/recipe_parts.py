@@ -1,8 +1,10 @@
 """What a `Recipe` means for a model, its objective, its optimizer and its steps."""
 
+import math
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from kbert import training
 from kbert.errors import InputError
@@ -10,17 +12,24 @@ from kbert.models import ClassificationObjective, HeadModel, reinitialize_top_la
 from kbert.recipe import Recipe
 
 
-def prepare_model(recipe: Recipe, model: HeadModel) -> None:
+def prepare_model(recipe: Recipe, model: HeadModel, *, epochs: int, pretrained: bool) -> None:
     """Scales the head, starts layers anew, adds adapters, freezes; after loading, before training.
 
+    Args:
+        recipe: What to do.
+        model: Built; its encoder is the one to start from.
+        epochs: Of the training.
+        pretrained: Whether the encoder comes from a checkpoint.
+
     Raises:
-        InputError: The encoder has fewer layers than are named, or there is no head to scale.
+        InputError: The encoder has fewer layers than are named, there is no head to scale, or the recipe
+            freezes what must learn.
     """
     for name in ("reinit_layers", "freeze_layers"):
         layers = getattr(recipe, name)
         if layers is not None and layers > model.config.num_layers:
             raise InputError(f"--{name}={layers}, but the encoder has {model.config.num_layers} layers")
-    _check_freezing(recipe, model.config.num_layers)
+    _check_freezing(recipe, model, epochs, pretrained)
     if recipe.head_scale is not None:
         _scale_head(model, recipe.head_scale)
     if recipe.reinit_layers is not None:
@@ -44,20 +53,50 @@ def _scale_head(model: HeadModel, factor: float) -> None:
         kernel.assign(factor * kernel.value)
 
 
-def _check_freezing(recipe: Recipe, layers: int) -> None:
-    """Refuses to freeze for good what starts at random, and to grade rates where all is frozen."""
-    frozen = recipe.freeze_layers
-    if frozen is None or recipe.unfreeze_every is not None:
+def _check_freezing(recipe: Recipe, model: HeadModel, epochs: int, pretrained: bool) -> None:
+    """Refuses to freeze all there is, for good what starts at random, and to grade rates of frozen layers."""
+    layers = model.config.num_layers
+    at_first, at_last = _frozen_layers(recipe, layers, epochs)
+    given = f"--freeze_layers={at_first}"
+    if recipe.lora_rank is not None:
+        given = f"--lora_rank={recipe.lora_rank}"
+    elif recipe.unfreeze_every is not None:
+        given = f"--unfreeze_every={recipe.unfreeze_every} with --epochs={epochs}"
+    if at_first == layers and not model.head_weights and model.bert.pooler is None:
+        raise InputError(
+            f"{given} would leave nothing to train at first, as {model.name} has no weights above its "
+            f"encoder; freeze fewer layers, with --freeze_layers={layers - 1} or less"
+        )
+    if not pretrained and (recipe.lora_rank is not None or at_last is not None):
+        raise InputError(f"{given} would freeze random weights for good; start from --init")
+    if at_last is None:
         return
-    if recipe.reinit_layers and frozen + recipe.reinit_layers > layers:
+    if recipe.reinit_layers and at_last + recipe.reinit_layers > layers:
         raise InputError(
-            f"--freeze_layers={frozen} would freeze some of the top {recipe.reinit_layers} layers "
-            f"as --reinit_layers leaves them, random; expected a sum of at most {layers}"
+            f"{given} would freeze some of the top {recipe.reinit_layers} layers as --reinit_layers leaves "
+            f"them, random; expected at most {layers - recipe.reinit_layers} that stay frozen, not {at_last}"
         )
-    if recipe.layer_decay is not None and frozen == layers:
-        raise InputError(
-            f"--layer_decay has no layer to slow down, as --freeze_layers={frozen} freezes all; choose one"
-        )
+    if recipe.layer_decay is not None and at_last == layers:
+        raise InputError(f"--layer_decay has no layer to slow down, as {given} freezes all; choose one")
+    if recipe.unfreeze_every is not None:
+        logging.warning(
+            "%s: the embeddings and the lowest %d of %d layers are never trained; it takes more epochs",
+            given, at_last, layers,
+        )  # fmt: skip
+
+
+def _frozen_layers(recipe: Recipe, layers: int, epochs: int) -> tuple[int | None, int | None]:
+    """How many of the lowest layers are frozen in the first epoch, and how many still in the last one.
+
+    The embeddings go with them: 0 means these alone, None that nothing is frozen.
+    """
+    at_first = recipe.freeze_layers
+    if recipe.unfreeze_every is None:
+        return at_first, at_first
+    if at_first is None:
+        at_first = layers
+    at_last = at_first + 1 - math.ceil(epochs / recipe.unfreeze_every)
+    return at_first, at_last if at_last >= 0 else None
 
 
 def apply_to_objective(recipe: Recipe, objective, label_ids: np.ndarray | None = None):

@@ -141,6 +141,9 @@ def spread(points: Sequence[GridPoint]) -> list[dict]:
 def clear(points: Sequence[GridPoint]) -> None:
     """Removes what stopped runs would have gone on from; models stay, and the batch that one failed on."""
     for point in points:
+        checkpoints = point.folder / "checkpoints"
         if len(points) == 1 or point.score is not None:
-            shutil.rmtree(point.folder / "checkpoints", ignore_errors=True)
+            shutil.rmtree(checkpoints, ignore_errors=True)
+        for path in checkpoints.glob("step-*.npz"):
+            path.unlink()
         (point.folder / "best.npz").unlink(missing_ok=True)

@@ -136,9 +136,11 @@ def write_results(
         train: The training rows.
         flags: Of the command.
         data: What for -> name of the file.
-        seconds: That all of it took.
+        seconds: That this process took. If the runs took longer, part of them in earlier processes, that is
+            what is written.
         faults: Of the data.
     """
+    seconds = max(seconds, sum(_training_seconds(point.folder) for point in points))
     runs, spread = [], []
     if len(points) > 1:
         runs, spread = run_grid.each_run(points, best.task.best_score), run_grid.spread(points)
@@ -155,3 +157,8 @@ def write_results(
             faults=[dataclasses.asdict(fault) for fault in faults],
         )  # fmt: skip
         write_predictions(model_dir, best.task, dev_rows, best.answers)
+
+
+def _training_seconds(folder: Path) -> float:
+    """What a run took, its parts before an interruption with it."""
+    return max((line["seconds"] for line in read_metrics(folder / "metrics.jsonl")), default=0.0)

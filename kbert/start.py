@@ -52,7 +52,7 @@ def starting_point(
     given = [name for name, value in (("init", init), ("size", size), ("config", config)) if value]
     if len(given) != 1:
         came = " and ".join(f"--{name}" for name in given) or "none of them"
-        raise InputError(f"give exactly one of --init, --size and --config; {came} came")
+        raise InputError(f"give exactly one of --init and --size (pretrain.py: or --config); {came} came")
     vocab_path = vocab or (find_vocab(init) if init else None)
     if vocab_path is None:
         raise InputError(

@@ -89,7 +89,7 @@ def test_the_head_of_the_peer_is_the_one_that_fine_tuning_starts_with(
     class Prepared(Exception):
         """Has the model as it is once all weights are there."""
 
-    def stop(recipe, model):
+    def stop(recipe, model, **_):
         raise Prepared([weight.numpy() for weight in model.head_weights])
 
     monkeypatch.setattr(fine_tuning.recipe_parts, "prepare_model", stop)

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kbert import data, training
+from kbert import checkpoints, data, training
 from kbert.data import EncodedRows, Example
 from kbert.errors import InputError
-from kbert.fine_tuning import _digest, fine_tune
+from kbert.fine_tuning import _digest, _may_differ, fine_tune
 from kbert.inference import Predictor
+from kbert.models import Bert
 from kbert.recipe import Recipe
 from kbert.run_settings import RunSettings
 from kbert.start import StartingPoint
@@ -31,16 +32,24 @@ def run(tiny_config, tiny_vocab, tmp_path):
     config = tiny_config.replace(vocab_size=len(Vocab.read(tiny_vocab)))
     start = StartingPoint(config, tiny_vocab, lowercase=True)
 
-    def run(folder="m", train=rows, dev=rows, recipe=None, max_length=16, **settings):
-        settings = RunSettings(batch_size=8, learning_rate=3e-3, precision="float32", **settings)
+    def run(folder="m", train=rows, dev=rows, recipe=None, max_length=16, init=None, parts=1, **settings):
+        settings = RunSettings(**{"batch_size": 8, "learning_rate": 3e-3, "precision": "float32"} | settings)
         own = Classification({**task.spec, "max_length": max_length}, tokenizer)
         return fine_tune(
             own, start, own.encode(train), dev,
-            init=None, settings=settings, recipe=recipe, model_dir=tmp_path / folder,
+            init=init, settings=settings, recipe=recipe, model_dir=tmp_path / folder, parts=parts,
         )  # fmt: skip
 
-    run.rows = rows
+    run.rows, run.start = rows, start
     return run
+
+
+@pytest.fixture
+def init(run, tmp_path):
+    """A checkpoint to start from."""
+    model = Bert(run.start.config)
+    checkpoints.save_folder(tmp_path / "init", model, vocab_path=run.start.vocab_path)
+    return str(tmp_path / "init")
 
 
 def test_it_learns_and_answers(run):
@@ -175,6 +184,42 @@ def test_a_run_does_not_go_on_with_other_rows_or_another_task(run):
             run(epochs=1, checkpoint_every=1, **changed)
 
 
+@pytest.mark.slow
+def test_a_run_goes_on_with_other_parts_but_not_in_another_precision(run, monkeypatch, caplog):
+    run(epochs=1, precision="auto", parts=2)
+    with caplog.at_level("WARNING", logger="absl"):
+        run(epochs=1, precision="auto")
+    assert "holds a run with parts=2, which goes on with 1" in caplog.text
+    other = {"float32": "mixed_bfloat16", "mixed_bfloat16": "float32"}[training.dtype_policy("auto")]
+    monkeypatch.setattr(training, "dtype_policy", lambda _: other)
+    with pytest.raises(InputError, match="holds a run with precision='(bfloat16|float32)', which cannot"):
+        run(epochs=1, precision="auto")
+
+
+@pytest.mark.parametrize(
+    "then, now, goes_on",
+    [
+        ({"parts": 2}, {"parts": 1}, True),
+        ({"precision": "auto"}, {"precision": "float32"}, True),  # As checkpoints were at first.
+        ({}, {"devices": 1}, True),
+        ({"precision": "bfloat16"}, {"precision": "float32"}, False),
+        ({"devices": 2}, {"devices": 1}, False),
+        ({"seed": 2}, {"seed": 1}, False),
+    ],
+)
+def test_only_what_the_machine_decides_may_differ(then, now, goes_on, tmp_path, caplog):
+    variables = [keras.Variable([1.0])]
+    training.Checkpoints(tmp_path, settings=then).save(3, variables, {"step": 3})
+    checkpoints = training.Checkpoints(tmp_path, settings=now, may_differ=_may_differ)
+    if not goes_on:
+        with pytest.raises(InputError, match=f"holds a run with {[*now][0]}=.*, which cannot go on with"):
+            checkpoints.restore(variables)
+        return
+    with caplog.at_level("WARNING", logger="absl"):
+        assert checkpoints.restore(variables) == {"step": 3}
+    assert f"holds a run with {[*now][0]}=" in caplog.text
+
+
 def test_the_mark_of_rows_tells_where_each_ends_and_what_is_to_be_learned():
     def mark(ids, labels):
         ids, labels = tf.ragged.constant(ids, tf.int32), np.array(labels, np.int32)
@@ -185,11 +230,11 @@ def test_the_mark_of_rows_tells_where_each_ends_and_what_is_to_be_learned():
 
 
 @pytest.mark.slow
-def test_adapters_are_merged_after_they_were_measured(run, monkeypatch):
+def test_adapters_are_merged_after_they_were_measured(run, init, monkeypatch):
     """The measure says that the last epoch was not the best, so the kept weights are answered with again."""
     scores = iter([0.2] * 8 + [0.9, 0.2, 0.9])
     monkeypatch.setattr(Classification, "scores", lambda *_: {"accuracy": next(scores)})
-    done = run(epochs=10, recipe=Recipe(lora_rank=8), schedule="stable")
+    done = run(epochs=10, init=init, recipe=Recipe(lora_rank=8), schedule="stable")
     assert not any("lora" in weight.path for weight in done.model.weights)
     encoded = done.task.encode(run.rows)
     answers = done.task.answers(run.rows, encoded, Predictor(done.task, done.model)(encoded))
@@ -198,8 +243,8 @@ def test_adapters_are_merged_after_they_were_measured(run, monkeypatch):
 
 
 @pytest.mark.slow
-def test_without_dev_rows_nothing_is_measured(run):
-    done = run(dev=[], epochs=1, recipe=Recipe(lora_rank=4))
+def test_without_dev_rows_nothing_is_measured(run, init):
+    done = run(dev=[], epochs=1, init=init, recipe=Recipe(lora_rank=4))
     assert done.scores == {} and done.score is None and done.answers == []
     assert not any("lora" in weight.path for weight in done.model.weights)
 

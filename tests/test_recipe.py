@@ -18,6 +18,10 @@ from kbert.models import (
 from kbert.recipe import Recipe
 
 
+def prepare(recipe, model, epochs=3, pretrained=True):
+    recipe_parts.prepare_model(recipe, model, epochs=epochs, pretrained=pretrained)
+
+
 @pytest.mark.parametrize(
     "values, match",
     [
@@ -43,7 +47,7 @@ def test_an_empty_recipe_changes_nothing(tiny_config):
     model = BertClassifier(tiny_config, 3)
     model.build()
     before = model.get_weights()
-    recipe_parts.prepare_model(Recipe(), model)
+    prepare(Recipe(), model)
     for one, other in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     objective = ClassificationObjective()
@@ -62,13 +66,13 @@ def test_a_recipe_sets_everything_it_names(tiny_config):
     assert recipe_parts.apply_to_objective(recipe, ClassificationObjective()).alpha == 2.0
     model = BertClassifier(tiny_config, 3)
     model.build()
-    recipe_parts.prepare_model(recipe, model)  # What is unfrozen later is not frozen for good.
+    prepare(recipe, model)  # What is unfrozen later is not frozen for good.
     assert len(model.trainable_weights) == len(model.weights)
-    recipe_parts.prepare_model(Recipe(freeze_layers=1), model)
+    prepare(Recipe(freeze_layers=1), model)
     assert not any("/embeddings/" in w.path or "/layer_0/" in w.path for w in model.trainable_weights)
     assert any("/layer_1/" in w.path for w in model.trainable_weights)
     with pytest.raises(InputError, match="--reinit_layers=3, but the encoder has 2"):
-        recipe_parts.prepare_model(Recipe(reinit_layers=3), model)
+        prepare(Recipe(reinit_layers=3), model)
 
 
 @pytest.mark.parametrize("crf", [False, True])
@@ -76,7 +80,7 @@ def test_the_head_is_scaled_and_nothing_else(crf, tiny_config):
     model = BertTagger(tiny_config, 3, crf=crf)
     model.build()
     before = {w.path: np.array(w) for w in model.weights}
-    recipe_parts.prepare_model(Recipe(head_scale=4.0), model)
+    prepare(Recipe(head_scale=4.0), model)
     scaled = [w.path for w in model.weights if not np.array_equal(before[w.path], np.array(w))]
     assert scaled == [f"{model.name}/tagger/kernel"]
     kernel = np.array(model.tagger.kernel)
@@ -85,7 +89,7 @@ def test_the_head_is_scaled_and_nothing_else(crf, tiny_config):
     embedder = BertEmbedder(tiny_config)
     embedder.build()
     with pytest.raises(InputError, match="--head_scale=4.0, but bert_embedder has no weights above"):
-        recipe_parts.prepare_model(Recipe(head_scale=4.0), embedder)
+        prepare(Recipe(head_scale=4.0), embedder)
 
 
 @pytest.mark.parametrize(
@@ -99,15 +103,55 @@ def test_what_starts_at_random_is_not_frozen_for_good(tiny_config, values, match
     model = BertClassifier(tiny_config, 3)
     model.build()
     with pytest.raises(InputError, match=match):
-        recipe_parts.prepare_model(Recipe(**values), model)
-    recipe_parts.prepare_model(Recipe(**values, unfreeze_every=1), model)  # There it is for a while.
+        prepare(Recipe(**values), model)
+    prepare(Recipe(**values, unfreeze_every=1), model)  # There it is for a while.
+
+
+@pytest.mark.parametrize("every, reinit, frozen, epochs", [(1, 2, None, 3), (2, 1, None, 3), (3, 1, 2, 4)])
+def test_layers_that_start_anew_are_unfrozen_before_the_end(tiny_config, every, reinit, frozen, epochs):
+    """Of two layers the upper one is trained from the second round on, the lower one from the third on."""
+    model = BertClassifier(tiny_config, 3)
+    model.build()
+    recipe = Recipe(reinit_layers=reinit, unfreeze_every=every, freeze_layers=frozen)
+    prepare(recipe, model, epochs)
+    match = f"--unfreeze_every={every} with --epochs={epochs - 1} would freeze some of the top {reinit} la"
+    with pytest.raises(InputError, match=match):
+        prepare(recipe, model, epochs - 1)
+
+
+def test_layers_that_no_epoch_trains_are_told(tiny_config, caplog):
+    model = BertClassifier(tiny_config, 3)
+    model.build()
+    with caplog.at_level("WARNING", logger="absl"):
+        prepare(Recipe(unfreeze_every=2), model, epochs=7)
+        assert not caplog.records
+        prepare(Recipe(unfreeze_every=2), model, epochs=4)
+    assert "with --epochs=4: the embeddings and the lowest 1 of 2 layers are never trained" in caplog.text
+    with pytest.raises(
+        InputError, match="--layer_decay .* as --unfreeze_every=2 with --epochs=2 freezes all"
+    ):
+        prepare(Recipe(unfreeze_every=2, layer_decay=0.9), model, epochs=2)
+
+
+@pytest.mark.parametrize(
+    "values", [{"unfreeze_every": 1}, {"unfreeze_every": 1, "freeze_layers": 2}, {"freeze_layers": 2}]
+)
+def test_a_model_without_a_head_is_not_frozen_as_a_whole(tiny_config, values):
+    """There would be nothing to train; a layer, a pooler or a head is enough."""
+    embedder, classifier = BertEmbedder(tiny_config), BertClassifier(tiny_config, 3)
+    embedder.build()
+    classifier.build()
+    with pytest.raises(InputError, match=f"--{[*values][0]}=.* would leave nothing to train"):
+        prepare(Recipe(**values), embedder)
+    prepare(Recipe(**{**values, "freeze_layers": 1}), embedder)
+    prepare(Recipe(**values), classifier)
 
 
 def test_the_pooler_learns_beside_adapters(tiny_config):
     """A checkpoint may have none, and a random one that stays as it is would be between text and head."""
     model = BertClassifier(tiny_config, 3)
     model.build()
-    recipe_parts.prepare_model(Recipe(lora_rank=2), model)
+    prepare(Recipe(lora_rank=2), model)
     kinds = {
         part
         for w in model.trainable_weights
@@ -203,9 +247,21 @@ def test_a_loss_that_cannot_be_compared_is_refused():
         recipe_parts.apply_to_objective(Recipe(rdrop_alpha=1.0), object())
 
 
-@pytest.mark.parametrize("values", [{"lora_rank": 2}, {"freeze_layers": 1}])
-def test_an_encoder_of_random_weights_must_be_able_to_learn(values):
-    with pytest.raises(InputError, match=f"--{[*values][0]}=. would freeze random weights for good"):
-        Recipe(**values).check_start(pretrained=False)
-    Recipe(**values).check_start(pretrained=True)
-    Recipe(freeze_layers=1, unfreeze_every=1).check_start(pretrained=False)
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"lora_rank": 2},
+        {"freeze_layers": 1},
+        {"unfreeze_every": 1},
+        {"unfreeze_every": 3, "freeze_layers": 0},
+    ],
+)
+def test_an_encoder_of_random_weights_must_be_able_to_learn(tiny_config, values):
+    """The embeddings too: of two layers they are unfrozen after the third epoch, or those alone after it."""
+    model = BertClassifier(tiny_config, 3)
+    model.build()
+    with pytest.raises(InputError, match=f"--{[*values][0]}=.*would freeze random weights for good; start"):
+        prepare(Recipe(**values), model, epochs=3, pretrained=False)
+    if "unfreeze_every" in values:
+        prepare(Recipe(**values), model, epochs=4, pretrained=False)
+    prepare(Recipe(**values), model)

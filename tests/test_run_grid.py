@@ -79,5 +79,8 @@ def test_what_a_run_failed_on_is_kept(tmp_path):
     _, points = run_grid(run, RunSettings(), seeds=[1, 2], learning_rates=[5e-5], model_dir=tmp_path)
     for point in points:
         (point.folder / "checkpoints").mkdir()
+        for name in ("step-000000003.npz", "bad-batch-of-step-4.npz"):
+            (point.folder / "checkpoints" / name).touch()
     clear(points)
-    assert [(point.folder / "checkpoints").exists() for point in points] == [True, False]
+    assert [path.name for path in points[0].folder.rglob("*.npz")] == ["bad-batch-of-step-4.npz"]
+    assert not (points[1].folder / "checkpoints").exists()

@@ -1,6 +1,7 @@
 """The report of a run: the task's own parts, scores with intervals, the errors and nothing else."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from kbert.data import (
     TaggedText,
     Triple,
 )
-from kbert.run_report import write_run_report
+from kbert.run_grid import GridPoint
+from kbert.run_report import write_results, write_run_report
+from kbert.run_settings import RunSettings
 from kbert.tasks import (
     Classification,
     Embedding,
@@ -228,3 +231,18 @@ def test_texts_not_found_first_come_by_rank(report):
     assert found["scores"][0]["name"] == "recall@1" and found["scores"][0]["value"] == pytest.approx(1 / 3)
     assert [(e["source"], e["predicted"]) for e in found["errors"]] == [("f:2", "rank 3"), ("f:1", "rank 2")]
     assert [text["name"] for text in found["errors"][0]["texts"]] == ["anchor", "positive", "negative"]
+
+
+def test_the_time_before_an_interruption_counts(tiny_vocab, tmp_path):
+    """Of two runs the second one is the last part of a stopped one."""
+    points = [GridPoint(RunSettings(seed=seed), tmp_path / str(seed), 0.5) for seed in (1, 2)]
+    for point, seconds in zip(points, (300, 400), strict=True):
+        point.folder.mkdir()
+        line = json.dumps({"step": 7, "seconds": seconds})
+        (point.folder / "metrics.jsonl").write_text(f'{{"step": 3, "seconds": 9}}\n{line}\n', "utf-8")
+    rows = [Example("a", None, label, f"f:{label}") for label in ("no", "yes")]
+    task = Classification.learn(rows, WordPieceTokenizer(str(tiny_vocab)), max_length=32)
+    best = SimpleNamespace(task=task, history=[], scores={})
+    for took, told in [(60.0, 700), (900.0, 900)]:
+        write_results(tmp_path, best, points, [], None, flags={}, data={}, seconds=took)
+        assert json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))["seconds"] == told

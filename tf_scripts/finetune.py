@@ -96,10 +96,10 @@ def main():
     # Before anything else is done with TensorFlow.
     parts = training.share_cores() if FLAGS.strategy == "default" else 1
     strategy = training.strategy_for(FLAGS.strategy)
-    settings, recipe = settings_from_flags(RunSettings, learning_rate=0.0), settings_from_flags(Recipe)
-    recipe.check_start(pretrained=bool(FLAGS.init))
     seeds = [FLAGS.seed] if FLAGS.seeds is None else numbers_of("seeds", int)
     learning_rates = numbers_of("learning_rate", float)
+    settings = settings_from_flags(RunSettings, learning_rate=learning_rates[0])
+    recipe = settings_from_flags(Recipe)
     _check_need_of_dev(len(seeds) * len(learning_rates))
     kind = task_class(FLAGS.task)
     train, dev, faults = _read(kind)

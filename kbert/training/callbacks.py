@@ -67,7 +67,7 @@ class MetricsFile(keras.callbacks.Callback):
     A line has `step` (of the whole run), `seconds` since the run began, and the logs; that of an epoch also
     `epoch`, counted from 1. A run that goes on from a checkpoint first removes the lines after it, and
     counts the seconds on from there: in the end there is one line for each, as if it had not been
-    interrupted.
+    interrupted. Only a call that a signal ended early has two, of its first steps and of the others.
 
     Args:
         path: File to append to; its folder is made if missing. A run from the start replaces it.

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,12 @@ class Checkpoints:
     good file is there.
 
     Args:
-        folder: Made if missing; holds nothing but checkpoints.
+        folder: Made if missing; holds checkpoints, and the batch that a run failed on.
         every_steps: Optimizer steps between two checkpoints.
         keep: Number of the latest ones that are kept; a second one is there should the first be damaged.
         settings: What must be equal for a run to go on, such as the batch size and the seed; JSON values.
+        may_differ: Function of a setting's name and what it was (None: it was not noted), called where it is
+            another one now: whether the run goes on, which is told. None: it never does.
 
     Raises:
         ValueError: `every_steps` or `keep` is less than 1.
@@ -44,6 +46,7 @@ class Checkpoints:
         every_steps: int = 1000,
         keep: int = 2,
         settings: Mapping[str, Any] | None = None,
+        may_differ: Callable[[str, Any], bool] | None = None,
     ):
         if every_steps < 1 or keep < 1:
             raise ValueError(f"every_steps={every_steps}, keep={keep}; expected at least 1 of each")
@@ -51,6 +54,7 @@ class Checkpoints:
         self.every_steps = every_steps
         self.keep = keep
         self.settings = json.loads(json.dumps(settings or {}))  # As they will be read.
+        self.may_differ = may_differ
 
     def steps(self) -> list[int]:
         """The steps of which there is a file, the latest first."""
@@ -79,17 +83,19 @@ class Checkpoints:
 
         Raises:
             InputError: All files are damaged, or they are of another model or other settings.
+            OSError: One cannot be opened; it may be as good as ever.
         """
         steps = self.steps()
         for step in steps:
             path = self._path(step)
-            try:
-                with open(path, "rb") as raw, np.load(raw) as file:
-                    arrays = {name: file[name] for name in file.files}
-                notes = json.loads(arrays.pop(_NOTES).tobytes())
-            except _DAMAGE as error:
-                logging.warning("%s is damaged (%s); taking the one before it", path, error)
-                continue
+            with open(path, "rb") as raw:
+                try:
+                    with np.load(raw) as file:
+                        arrays = {name: file[name] for name in file.files}
+                    notes = json.loads(arrays.pop(_NOTES).tobytes())
+                except _DAMAGE as error:
+                    logging.warning("%s is damaged (%s); taking the one before it", path, error)
+                    continue
             self._check_settings(notes.pop("settings"))
             _assign(path, variables, arrays)
             return notes
@@ -105,11 +111,17 @@ class Checkpoints:
     def _check_settings(self, settings) -> None:
         for name in sorted({*settings, *self.settings}):
             then, now = settings.get(name), self.settings.get(name)
-            if then != now:
+            if then == now:
+                continue
+            if self.may_differ is None or not self.may_differ(name, then):
                 raise InputError(
                     f"{self.folder}: holds a run with {name}={then!r}, which cannot go on with {now!r}; "
                     f"start it as before, or name another folder"
                 )
+            logging.warning(
+                "%s: holds a run with %s=%r, which goes on with %r; its numbers may not be those of one "
+                "that was not stopped", self.folder, name, then, now,
+            )  # fmt: skip
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

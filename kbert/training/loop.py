@@ -79,7 +79,7 @@ def fit(
         are the same, and so are the weights, whether the run was interrupted or not.
 
     Raises:
-        FloatingPointError: The loss is not finite.
+        FloatingPointError: The loss is not finite, or a weight that was to be measured or saved.
         InputError: A checkpoint cannot be written, or is of another run.
         Terminated: SIGTERM came, and the run was saved: exit code 75.
         ValueError: The dataset ended too early.
@@ -114,6 +114,7 @@ def fit(
             done = state.step - epoch * steps_per_epoch
             calls.on_train_batch_end(done - 1, logs)
             if done == steps_per_epoch:
+                run.check_weights()  # Before they are measured and kept.
                 logs = state.end_epoch(run.steps.means)
                 if evaluate is not None:
                     logs |= _validated(evaluate(), over_workers)
@@ -181,7 +182,7 @@ class _Run:
         state.step += int(done)
         loss = self.steps.means(totals)["loss"]
         if not np.isfinite(loss) or self.steps.overflowed():
-            self._fail(loss)
+            self._fail(f"the loss is {loss}")
         state.totals += totals
         if not is_multi_worker(self.strategy):  # Workers go in step.
             self._pace.note(int(done), time.monotonic() - started)
@@ -192,17 +193,27 @@ class _Run:
         if self.checkpoints is None or not is_chief(self.strategy):
             return
         if now or self.state.step % self.checkpoints.every_steps == 0:
+            self.check_weights()
             self.state.save(self.checkpoints)
 
-    def _fail(self, loss: float) -> None:
+    def check_weights(self) -> None:
+        """Ends the run where a weight is not finite: the loss of a step is that before its update."""
+        for weight in self.steps.model.trainable_variables:
+            if not np.isfinite(np.asarray(weight)).all():
+                self._fail(f"{weight.path} is not finite")
+
+    def _fail(self, what: str) -> None:
         step = self.state.step
-        message = f"the loss is {loss} at step {step}; lower the learning rate, or train in float32"
+        message = f"{what} at step {step}; lower the learning rate, or train in float32"
         if self.checkpoints is not None:
             first = (step - 1) * self.steps.accumulate
             batches = batches_from(self.dataset, first).take(self.steps.accumulate)
             path, records = keep_batch(batches, self.checkpoints.folder, step)
             of_records = f" of the records {', '.join(map(str, records))}" if records else ""
-            message += f"; its batch{of_records} is in {path}, and the checkpoint before it is intact"
+            message += f"; its batch{of_records} is in {path}"
+            saved = self.checkpoints.steps()
+            if saved:
+                message += f", and the checkpoint of step {saved[0]} is intact"
         raise FloatingPointError(message)
 
 

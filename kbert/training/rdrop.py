@@ -44,6 +44,7 @@ class RDrop:
         self.losses = (*objective.losses, "rdrop")
         self.metrics = objective.metrics
         self.whole_batch = getattr(objective, "whole_batch", False)
+        self.call_options = getattr(objective, "call_options", {})
 
     def __call__(self, outputs, targets: dict) -> dict:
         first, second = (self.objective(one, targets) for one in outputs)

@@ -191,7 +191,10 @@ def test_the_batch_of_a_loss_that_is_not_finite_is_kept(tmp_path):
     targets["record_number"] = np.arange(100, 108)
     data = tf.data.Dataset.from_tensor_slices((rows, targets)).batch(1)
     checkpoints = Checkpoints(tmp_path, every_steps=2)
-    message = "loss is nan at step 3;.* its batch of the records 104, 105 is in .*bad-batch-of-step-3.npz"
+    message = (
+        "loss is nan at step 3;.* its batch of the records 104, 105 is in .*bad-batch-of-step-3.npz, and the "
+        "checkpoint of step 2 is intact$"
+    )
     with pytest.raises(FloatingPointError, match=message):
         fit(
             small_run.small_model(), AdamW(1e-3), small_run.TwoLosses(), data,
@@ -201,3 +204,16 @@ def test_the_batch_of_a_loss_that_is_not_finite_is_kept(tmp_path):
     with np.load(tmp_path / "bad-batch-of-step-3.npz") as file:
         np.testing.assert_array_equal(file["1/inputs/value"], rows[5:6])
         assert sorted(file.files)[0] == "0/inputs/value" and "0/targets/weight" in file.files
+
+
+@pytest.mark.parametrize("every_steps", [1, 100], ids=["checkpoint", "epoch"])
+def test_weights_that_are_not_finite_are_neither_saved_nor_measured(every_steps, tmp_path):
+    """The last step before a checkpoint, or of an epoch, made them so: its own loss is still a number."""
+    checkpoints = Checkpoints(tmp_path, every_steps)
+    message = r"kernel is not finite at step 1;.* is in .*bad-batch-of-step-1\.npz$"
+    with pytest.raises(FloatingPointError, match=message):
+        fit(
+            small_run.small_model(), AdamW(float("inf")), small_run.TwoLosses(), small_run.batches(),
+            steps_per_epoch=1 if every_steps > 1 else 2, checkpoints=checkpoints, evaluate=pytest.fail,
+        )  # fmt: skip
+    assert checkpoints.steps() == []

@@ -152,6 +152,15 @@ def test_two_passes_over_micro_batches_are_those_of_the_whole(options):
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
+def test_what_an_objective_wants_of_the_steps_holds_for_its_two_passes_too():
+    class Choosy(Cost):
+        whole_batch, call_options = True, {"scores_only": True}
+
+    both = RDrop(Choosy())
+    assert both.whole_batch and both.call_options == {"scores_only": True}
+    assert not RDrop(Cost()).whole_batch and RDrop(Cost()).call_options == {}
+
+
 def test_an_objective_that_cannot_compare_is_refused():
     with pytest.raises(ValueError, match="object cannot compare two passes"):
         RDrop(object())

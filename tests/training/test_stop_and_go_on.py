@@ -19,6 +19,7 @@ from kbert.errors import InputError
 from kbert.training import Checkpoints, Terminated
 from kbert.training.checkpointing import write_arrays
 from kbert.training.faults import StopSignals
+from kbert.training.loop import _Run
 from tests.training import small_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,17 +96,33 @@ def test_a_run_that_is_complete_is_not_run_again(whole, tmp_path):
 @pytest.mark.parametrize(
     ("number", "error"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)]
 )
-def test_a_signal_saves_first(number, error, whole, tmp_path):
-    before = signal.getsignal(number)
-    with pytest.raises(error) as stopped:
-        small_run.run(tmp_path, every_steps=100, callbacks=[StopAt(13, lambda: signal.raise_signal(number))])
+def test_a_signal_saves_first(number, error, whole, tmp_path, monkeypatch):
+    """In the middle of a call of four steps, from step 10 to 14."""
+    before, call = signal.getsignal(number), _Run._call
+
+    def signalled(run, count):
+        totals = call(run, count)
+        if run.state.step == 12:
+            signal.raise_signal(number)
+        return totals
+
+    with monkeypatch.context() as slow:
+        slow.setattr("kbert.training.loop.CALL_SECONDS", 0.0)  # Each step is a part of its own.
+        slow.setattr(_Run, "_call", signalled)
+        with pytest.raises(error) as stopped:
+            small_run.run(tmp_path)
     assert signal.getsignal(number) is before
     if error is Terminated:
         assert stopped.value.code == 75
-    assert Checkpoints(tmp_path / "checkpoints").steps() == [14, 10]  # 10 is the end of an epoch.
-    values, history = small_run.run(tmp_path, every_steps=100)
-    np.testing.assert_array_equal(values[0], whole[0][0])
+    assert Checkpoints(tmp_path / "checkpoints").steps() == [12, 10]  # 10 is the end of an epoch.
+    values, history, lines = *small_run.run(tmp_path), metrics(tmp_path)
+    for a, b in zip(values, whole[0], strict=True):
+        np.testing.assert_array_equal(a, b)
     assert history == whole[1]
+    parts = (12, 14)
+    assert [line["step"] for line in lines if line["step"] in parts] == [12, 14]
+    of_others = [[line for line in each if line["step"] not in parts] for each in (lines, whole[2])]
+    assert of_others[0] == of_others[1]
 
 
 def test_a_signal_that_comes_while_the_workers_agree_is_not_lost():
@@ -172,6 +189,16 @@ def test_without_a_good_checkpoint_nothing_is_guessed(tmp_path):
         path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(InputError, match="all 2 checkpoints are damaged"):
         small_run.run(tmp_path)
+
+
+def test_a_checkpoint_that_cannot_be_opened_is_not_taken_for_a_damaged_one(tmp_path):
+    """Such as another user's; nobody shall be told to remove it."""
+    variables = [keras.Variable([1.0])]
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, variables, {})
+    (tmp_path / "step-000000002.npz").mkdir()  # Which nobody can open, not even the administrator.
+    with pytest.raises(OSError, match="step-000000002.npz"):
+        checkpoints.restore(variables)
 
 
 @pytest.mark.slow
