@@ -169,6 +169,15 @@ WRONG = {
         "--model_dir={work}/model --data={tmp}/gap.tsv --submission=CLUE --output_dir={tmp}/out",
         "gap.tsv: 1 of 3 rows have no label .* --submission=CLUE numbers all of them; set --nolabelled",
     ),
+    "pairs for a model of single texts": (
+        "evaluate.py", "--model_dir={work}/model --data={tmp}/pairs.tsv --output_dir={tmp}/out",
+        "pairs.tsv:2: the model reads single texts, but here are pairs; --pair_column= reads the first",
+    ),
+    "pairs to measure a model of single texts": (
+        "export_model.py",
+        "--model_dir={work}/model --precision=int8 --calibration_data={tmp}/pairs.tsv --export_dir={tmp}/out",
+        "pairs.tsv:2: the model reads single texts, but here are pairs",
+    ),
     "stray argument": ("evaluate.py", "--model_dir=x --data=y --output_dir={tmp}/out stray", "'stray'"),
     "missing file": (
         "finetune.py", "--train={tmp}/none.tsv --init={work}/pretrained --model_dir={tmp}/out", "none.tsv"
@@ -273,6 +282,7 @@ def test_wrong_input_is_one_line_exit_code_2_and_leaves_nothing(case, work, tmp_
     (tmp_path / "empty.tsv").write_text("")
     (tmp_path / "odd.tsv").write_text("text\tlabel\nrain\tweather\n")
     (tmp_path / "gap.tsv").write_text("text\tlabel\nrain\tfood\nsun\t-\nsnow\tmoney\n")
+    (tmp_path / "pairs.tsv").write_text("text\ttext_b\tlabel\nrain\tsun\tfood\nsun\train\tmoney\n")
     (tmp_path / "one.txt").write_text("One sentence.\nAnd another.\n")
     (tmp_path / "large.txt").write_text(
         (work / "vocab.txt").read_text("utf-8") + "one_more\ntwo_more\n", "utf-8"

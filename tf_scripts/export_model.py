@@ -62,7 +62,7 @@ def fine_tuned_module():
 
         columns = Columns(
             text=FLAGS.text_column,
-            pair="" if task.spec.get("pair") is False else FLAGS.pair_column,
+            pair=FLAGS.pair_column,
             label=FLAGS.label_column,
             names=FLAGS.columns and tuple(FLAGS.columns),
             **task.kept_columns,
