@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -84,6 +85,11 @@ def folder(tmp_path, monkeypatch):
     )
     save_folder("bert-base", kbert.models.BertPretrainer(config), vocab_path="vocab.txt")
     convert("bert-base", "bert-base-chinese", "huggingface")
+    classifier = kbert.models.BertClassifier(config, num_classes=2)
+    classifier.build()
+    Path("bert-reviews").mkdir()
+    huggingface.write(Path("bert-reviews"), classifier, ["bad", "good"])
+    shutil.copy("vocab.txt", "bert-reviews")
     longer = dataclasses.replace(config, max_length=384)
     save_folder("all-MiniLM-L6-v2", kbert.models.BertPretrainer(longer), vocab_path="vocab.txt")
     sentences = ["the film is not bad .", "a very good film !", "playing was fun", "我们很喜欢这部电影。"]

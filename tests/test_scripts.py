@@ -271,6 +271,10 @@ WRONG = {
     "nothing to export": (
         "export_model.py", "--model_dir={work}/records --export_dir={tmp}/out", "records: holds no model"
     ),
+    "a model in another form": (
+        "evaluate.py", "--model_dir={tmp}/theirs --data={work}/train.tsv --output_dir={tmp}/out",
+        "theirs: holds no model in kbert's own form, .*convert_checkpoint.py --to=kbert",
+    ),
 }  # fmt: skip
 
 
@@ -279,6 +283,8 @@ WRONG = {
 def test_wrong_input_is_one_line_exit_code_2_and_leaves_nothing(case, work, tmp_path):
     import re
 
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs/config.json").write_text('{"model_type": "bert"}')
     (tmp_path / "empty.tsv").write_text("")
     (tmp_path / "odd.tsv").write_text("text\tlabel\nrain\tweather\n")
     (tmp_path / "gap.tsv").write_text("text\tlabel\nrain\tfood\nsun\t-\nsnow\tmoney\n")
