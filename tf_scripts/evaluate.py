@@ -21,7 +21,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_bool("labelled", True, "Whether the file says what is right; if not, nothing is measured.")
 flags.DEFINE_string("submission", None, "Also writes this file of GLUE, such as RTE or STS-B, or of CLUE.")
 flags.DEFINE_string("model_dir", None, "Folder made by finetune.py.", required=True)
-flags.DEFINE_string("data", None, "File in the form of the training file, or tfds:NAME.", required=True)
+flags.DEFINE_string("data", None, "In the form of the training file; or tfds:NAME, as there.", required=True)
 flags.DEFINE_string("split", "validation", "Split of a tfds: data set.")
 flags.DEFINE_string("text_column", None, "Column of the text; default: a customary name, such as sentence.")
 flags.DEFINE_string(

@@ -23,7 +23,9 @@ from kbert.whole_files import check_writable
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("task", "classification", "What to learn; docs/finetuning.md lists them.")
-flags.DEFINE_string("train", None, "Training file or tfds:NAME; its form is that of the task.", required=True)
+flags.DEFINE_string(
+    "train", None, "File in the form of the task; or, but for tags and questions, tfds:NAME.", required=True
+)
 flags.DEFINE_string("dev", None, "File to measure on after each epoch, in the same form; optional.")
 flags.DEFINE_string("train_split", "train", "Split of a tfds: training set.")
 flags.DEFINE_string("dev_split", "validation", "Split of a tfds: dev set.")
