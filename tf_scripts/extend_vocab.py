@@ -24,7 +24,7 @@ flags.DEFINE_list(
     "input", None, "Text files, plain or gzip, or JSON lines; or globs; comma-separated.", required=True
 )
 flags.DEFINE_string("text_field", "text", "Of JSON lines: where the text is.")
-flags.DEFINE_string("init", None, "Checkpoint to extend: a kbert, Hugging Face or Google folder.")
+flags.DEFINE_string("init", None, "Checkpoint to extend: a folder or name, see docs/checkpoints.md.")
 flags.DEFINE_string("vocab", None, "vocab.txt to extend; default: the one in --init.")
 flags.DEFINE_bool("lowercase", None, "Lower-case and strip accents; default: what --init or --vocab say.")
 flags.DEFINE_integer("num_words", 1000, "Words to add at most.", lower_bound=1)
