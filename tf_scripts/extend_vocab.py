@@ -79,7 +79,8 @@ def _write_model(output, old_vocab, new_vocab, lowercase, figures, started):
     from kbert import checkpoints, manifest, resize_vocab
 
     model = resize_vocab(checkpoints.load(FLAGS.init), old_vocab, new_vocab)
-    task = checkpoints.read_task(FLAGS.init) or {"name": "pretraining"}
+    task = checkpoints.read_task(FLAGS.init)
+    task = task or {"name": "pretraining", "max_length": model.config.longest_sequence}
     with tempfile.TemporaryDirectory() as folder:
         new_vocab.write(Path(folder) / "vocab.txt")
         checkpoints.save_folder(
