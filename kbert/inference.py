@@ -89,7 +89,10 @@ def read_spec_and_tokenizer(model_dir: str | os.PathLike) -> tuple[dict, WordPie
     """
     spec = read_spec(model_dir).get("task")
     if not spec:
-        raise InputError(f"{model_dir}: holds no fine-tuned model; make one with tf_scripts/finetune.py")
+        raise InputError(
+            f"{model_dir}: holds no fine-tuned model, as its kbert.json names no task; make one with "
+            "tf_scripts/finetune.py (docs/checkpoints.md says which models of other forms have a task)"
+        )
     vocab_path = find_vocab(model_dir)
     if vocab_path is None:
         raise InputError(f"{model_dir}: vocab.txt is missing; copy the one the model was trained with there")

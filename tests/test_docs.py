@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -16,13 +17,19 @@ import pytest
 
 import kbert
 from kbert.checkpoints import convert, huggingface, keras_hub, save_folder
+from kbert.serving.model_configs import ModelConfig
+from kbert.serving.server import LocalServer
 from tests.conftest import TINY_VOCAB
+from tests.tiny_server import write_tiny_model
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = {
     path.relative_to(ROOT / "docs").with_suffix("").as_posix(): path
     for path in sorted((ROOT / "docs").rglob("*.md"))
 }
+#: What else has links.
+OTHERS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+OTHERS += [ROOT / folder / "README.md" for folder in ("benchmarks", "saved_models")]
 #: A fenced block; an HTML comment before it, which no reader sees, keeps it from being run and says why.
 FENCE = re.compile(
     r"^(?:<!-- not run: (?P<reason>[^\n]+) -->\n)?```(?P<language>\w*)\n(?P<source>.*?)^```$", re.S | re.M
@@ -51,7 +58,12 @@ def blocks(path):
 
 
 def with_blocks(language):
-    return [name for name, path in PAGES.items() if any(block.language == language for block in blocks(path))]
+    """The pages with a block of it that is run."""
+    return [
+        name
+        for name, path in PAGES.items()
+        if any(block.language == language and block.is_run for block in blocks(path))
+    ]
 
 
 def run_python(block, page, names):
@@ -84,6 +96,11 @@ def folder(tmp_path, monkeypatch):
     )
     save_folder("bert-base", kbert.models.BertPretrainer(config), vocab_path="vocab.txt")
     convert("bert-base", "bert-base-chinese", "huggingface")
+    classifier = kbert.models.BertClassifier(config, num_classes=2)
+    classifier.build()
+    Path("bert-reviews").mkdir()
+    huggingface.write(Path("bert-reviews"), classifier, ["bad", "good"])
+    shutil.copy("vocab.txt", "bert-reviews")
     longer = dataclasses.replace(config, max_length=384)
     save_folder("all-MiniLM-L6-v2", kbert.models.BertPretrainer(longer), vocab_path="vocab.txt")
     sentences = ["the film is not bad .", "a very good film !", "playing was fun", "我们很喜欢这部电影。"]
@@ -162,14 +179,34 @@ def test_commands_of_a_page_run_one_after_the_other(name, folder):
                 assert program == "python", f"{PAGES[name].name}: {line}: only Python's scripts are run here"
                 done = subprocess.run([sys.executable, *arguments], **options)
                 assert done.returncode == 0, f"{line}\n{done.stderr[-3000:]}"
-    for report in folder.glob("runs/grid/report.json"):
-        found = json.loads(report.read_text(encoding="utf-8"))
+    if name == "finetuning":
+        found = json.loads(Path("runs/grid/report.json").read_text(encoding="utf-8"))
         assert "training, steps" in [line["name"] for line in found["curves"][0]["lines"]]
         runs = found["runs"]
         assert [(run["seed"], run["learning_rate"]) for run in runs] == [
             (1, 5e-5), (2, 5e-5), (1, 2e-5), (2, 2e-5)
         ]  # fmt: skip
         assert all(0 <= run["accuracy"] <= 1 for run in runs)
+
+
+@pytest.mark.slow
+@pytest.mark.serving
+def test_python_of_the_client_page_asks_a_server(tmp_path, capsys):
+    """Three models that the page speaks of: one, each time with another signature in front."""
+    models = {"topics": "predict", "names": "tag", "answers": "answer"}
+    for name, signature in models.items():
+        write_tiny_model(tmp_path / name / "1", signature)
+    configs = [ModelConfig(name, tmp_path / name) for name in models]
+    names = {"__name__": "__main__"}
+    with LocalServer(configs, rest_port=0, grpc_port=0) as server:
+        for block in blocks(PAGES["client"]):
+            if block.language == "python":
+                source = block.source.replace("http://127.0.0.1:8501", server.rest_url)
+                run_python(dataclasses.replace(block, source=source), "client.md", names)
+    said = capsys.readouterr().out
+    for part in ("'label_id': ", "[Classification(label=", "('negative', ", "\nPER ", "\nIt was", "\n1000\n"):
+        assert part in said, said
+    assert "score" in names["answers"][0]
 
 
 def test_every_block_says_what_it_is():
@@ -182,14 +219,28 @@ def test_every_block_says_what_it_is():
         assert not re.search(r"^    \S", FENCE.sub("", text), re.M), f"{path.name}: an indented block"
 
 
+def anchors(path):
+    """What a link to a heading of a page has behind the `#`."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", path.read_text(encoding="utf-8")), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", [*PAGES.values(), *OTHERS], ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_to_a_page_and_a_heading(path):
+    text = FENCE.sub("", path.read_text(encoding="utf-8"))
+    for link, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", text):
+        there = path.parent / link if link else path
+        assert there.exists(), f"there is no {link}"
+        assert not anchor or anchor in anchors(there), f"{link} has no heading #{anchor}"
+
+
 def test_what_pages_name_is_there():
     for path in PAGES.values():
         text = path.read_text(encoding="utf-8")
-        links = [path.parent / link for link in re.findall(r"\]\(([\w./-]+)\)", text)]
         files = [ROOT / name for name in re.findall(r"`((?:kbert|tf_scripts|benchmarks)/[\w./]+)`", text)]
-        gone = [str(place) for place in (*links, *files) if not place.exists()]
+        gone = [str(place) for place in files if not place.exists()]
         assert not gone, f"{path.name} names {gone}"
-        for package, name in re.findall(r"`kbert\.(\w+)\.(\w+)`", text):
+        for package, name in re.findall(r"`kbert\.(\w+)\.(\w+)\b", text):
             there = hasattr(getattr(kbert, package), name) or find_spec(f"kbert.{package}.{name}")
             assert there, f"{path.name}: kbert.{package}.{name} is not there"
 

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import kbert
-from kbert.checkpoints import save_folder
+from kbert.checkpoints import convert, save_folder
 from kbert.export import text_module
 from kbert.inference import Predictor, _ahead
 from kbert.models import BertClassifier
@@ -115,6 +115,9 @@ def test_folders_that_cannot_answer_are_named(tiny_config, tmp_path, model_dir):
     save_folder(tmp_path / "bare", model)
     with pytest.raises(kbert.InputError, match="bare: holds no fine-tuned model"):
         kbert.pipeline(tmp_path / "bare")
+    convert(tmp_path / "bare", tmp_path / "theirs", "huggingface")
+    with pytest.raises(kbert.InputError, match="theirs: holds no model in kbert's own form.*--to=kbert"):
+        kbert.pipeline(tmp_path / "theirs")
     (model_dir() / "vocab.txt").unlink()
     with pytest.raises(kbert.InputError, match="vocab.txt"):
         kbert.pipeline(tmp_path / "m")

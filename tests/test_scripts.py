@@ -1,7 +1,9 @@
 """The scripts as a user runs them: help, small real runs, and one clear line for wrong input."""
 
+import dataclasses
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,9 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from kbert.recipe import Recipe
+from kbert.run_settings import RunSettings
+from kbert.serving.options import ServerOptions
+from kbert.task_options import TaskOptions
+
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = sorted(path.name for path in (ROOT / "tf_scripts").glob("*.py"))
 DATA = ROOT / "tf_scripts/sample_data"
+#: The dataclasses whose fields are flags.
+SETTINGS = {kind.__name__: kind for kind in (Recipe, RunSettings, ServerOptions, TaskOptions)}
 
 
 def run(script, *flags, cwd=None):
@@ -52,11 +61,24 @@ def work(tmp_path_factory):
     return folder
 
 
+def flags_of(script):
+    """The names of the flags that a script defines, one by one or as the fields of a dataclass."""
+    text = (ROOT / "tf_scripts" / script).read_text(encoding="utf-8")
+    names = re.findall(r'\bDEFINE_\w+\(\s*"(\w+)"', text)
+    for kind in re.findall(r"^define_flags\((\w+)", text, re.M):
+        names += [field.name for field in dataclasses.fields(SETTINGS[kind])]
+    return names
+
+
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_help_names_every_flag_with_its_meaning(script):
     done = run(script, "--help")
     assert done.returncode == 1 and "Traceback" not in done.stderr  # absl's exit code for help
-    assert f"{script}:" in done.stdout
+    assert f"{script}:" in done.stdout and flags_of(script)
+    for name in flags_of(script):
+        # Behind the choices, if any, stand words; a remark in brackets is of absl itself.
+        said = rf"^  --(\[no\])?{name}:\s+(<[^>]*>:\s+)?[^\s(<]"
+        assert re.search(said, done.stdout, re.M), f"{script} --help does not say what --{name} is"
 
 
 @pytest.mark.slow
@@ -169,6 +191,15 @@ WRONG = {
         "--model_dir={work}/model --data={tmp}/gap.tsv --submission=CLUE --output_dir={tmp}/out",
         "gap.tsv: 1 of 3 rows have no label .* --submission=CLUE numbers all of them; set --nolabelled",
     ),
+    "pairs for a model of single texts": (
+        "evaluate.py", "--model_dir={work}/model --data={tmp}/pairs.tsv --output_dir={tmp}/out",
+        "pairs.tsv:2: the model reads single texts, but here are pairs; --pair_column= reads the first",
+    ),
+    "pairs to measure a model of single texts": (
+        "export_model.py",
+        "--model_dir={work}/model --precision=int8 --calibration_data={tmp}/pairs.tsv --export_dir={tmp}/out",
+        "pairs.tsv:2: the model reads single texts, but here are pairs",
+    ),
     "stray argument": ("evaluate.py", "--model_dir=x --data=y --output_dir={tmp}/out stray", "'stray'"),
     "missing file": (
         "finetune.py", "--train={tmp}/none.tsv --init={work}/pretrained --model_dir={tmp}/out", "none.tsv"
@@ -262,17 +293,22 @@ WRONG = {
     "nothing to export": (
         "export_model.py", "--model_dir={work}/records --export_dir={tmp}/out", "records: holds no model"
     ),
+    "a model in another form": (
+        "evaluate.py", "--model_dir={tmp}/theirs --data={work}/train.tsv --output_dir={tmp}/out",
+        "theirs: holds no model in kbert's own form, .*convert_checkpoint.py --to=kbert",
+    ),
 }  # fmt: skip
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_input_is_one_line_exit_code_2_and_leaves_nothing(case, work, tmp_path):
-    import re
-
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs/config.json").write_text('{"model_type": "bert"}')
     (tmp_path / "empty.tsv").write_text("")
     (tmp_path / "odd.tsv").write_text("text\tlabel\nrain\tweather\n")
     (tmp_path / "gap.tsv").write_text("text\tlabel\nrain\tfood\nsun\t-\nsnow\tmoney\n")
+    (tmp_path / "pairs.tsv").write_text("text\ttext_b\tlabel\nrain\tsun\tfood\nsun\train\tmoney\n")
     (tmp_path / "one.txt").write_text("One sentence.\nAnd another.\n")
     (tmp_path / "large.txt").write_text(
         (work / "vocab.txt").read_text("utf-8") + "one_more\ntwo_more\n", "utf-8"

@@ -151,10 +151,11 @@ RECORDED = (
 )
 
 
-def write_tiny_model(version_folder):
-    """Saves the tiny model."""
+def write_tiny_model(version_folder, default="predict"):
+    """Saves the tiny model; `default` is what answers where no signature is named."""
     module = TinyModel()
-    signatures = {"serving_default": module.predict, **{name: getattr(module, name) for name in RECORDED}}
+    names = {"serving_default": default, **{name: name for name in RECORDED}}
+    signatures = {signature: getattr(module, name) for signature, name in names.items()}
     tf.saved_model.save(module, str(version_folder), signatures=signatures)
 
 

@@ -21,11 +21,11 @@ FLAGS = flags.FLAGS
 flags.DEFINE_bool("labelled", True, "Whether the file says what is right; if not, nothing is measured.")
 flags.DEFINE_string("submission", None, "Also writes this file of GLUE, such as RTE or STS-B, or of CLUE.")
 flags.DEFINE_string("model_dir", None, "Folder made by finetune.py.", required=True)
-flags.DEFINE_string("data", None, "File in the form of the training file, or tfds:NAME.", required=True)
+flags.DEFINE_string("data", None, "In the form of the training file; or tfds:NAME, as there.", required=True)
 flags.DEFINE_string("split", "validation", "Split of a tfds: data set.")
 flags.DEFINE_string("text_column", None, "Column of the text; default: a customary name, such as sentence.")
 flags.DEFINE_string(
-    "pair_column", None, "Column of the second text; default: a customary name, for models of pairs."
+    "pair_column", None, "Column of the second text; default: a customary name, if any. '' = none."
 )
 flags.DEFINE_string("label_column", None, "Column of the label; default: a customary name, such as label.")
 flags.DEFINE_list("columns", None, "Names of all columns, for a TSV or CSV file without a header line.")
@@ -45,7 +45,7 @@ def _columns(task):
     given = {name: FLAGS[name].value for name in ("separator", "no_label")}
     return Columns(
         text=FLAGS.text_column,
-        pair="" if task.spec.get("pair") is False and not FLAGS.pair_column else FLAGS.pair_column,
+        pair=FLAGS.pair_column,
         label=FLAGS.label_column,
         names=FLAGS.columns and tuple(FLAGS.columns),
         split=FLAGS.split,

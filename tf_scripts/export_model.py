@@ -48,6 +48,9 @@ def check_flags():
         )
     if FLAGS.precision != "int8" and FLAGS.calibration_data:
         raise InputError(f"--calibration_data is for --precision=int8, not for {FLAGS.precision}")
+    for name in ("text_column", "pair_column", "label_column", "columns"):
+        if FLAGS[name].value is not None and not FLAGS.calibration_data:
+            raise InputError(f"--{name} is of --calibration_data, which is not given; leave it out")
 
 
 def fine_tuned_module():
@@ -62,7 +65,7 @@ def fine_tuned_module():
 
         columns = Columns(
             text=FLAGS.text_column,
-            pair="" if task.spec.get("pair") is False else FLAGS.pair_column,
+            pair=FLAGS.pair_column,
             label=FLAGS.label_column,
             names=FLAGS.columns and tuple(FLAGS.columns),
             **task.kept_columns,
@@ -73,10 +76,10 @@ def fine_tuned_module():
 
 
 def main():
+    check_flags()
     from kbert import checkpoints, inference
     from kbert.export import MaskFiller, add_attention, export
 
-    check_flags()
     task = checkpoints.read_spec(FLAGS.model_dir)["task"]
     if task is not None and task.get("name") == "pretraining":
         if FLAGS.precision != "float32":

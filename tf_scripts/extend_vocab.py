@@ -24,7 +24,7 @@ flags.DEFINE_list(
     "input", None, "Text files, plain or gzip, or JSON lines; or globs; comma-separated.", required=True
 )
 flags.DEFINE_string("text_field", "text", "Of JSON lines: where the text is.")
-flags.DEFINE_string("init", None, "Checkpoint to extend: a kbert, Hugging Face or Google folder.")
+flags.DEFINE_string("init", None, "Checkpoint to extend: a folder or name, see docs/checkpoints.md.")
 flags.DEFINE_string("vocab", None, "vocab.txt to extend; default: the one in --init.")
 flags.DEFINE_bool("lowercase", None, "Lower-case and strip accents; default: what --init or --vocab say.")
 flags.DEFINE_integer("num_words", 1000, "Words to add at most.", lower_bound=1)
@@ -79,7 +79,8 @@ def _write_model(output, old_vocab, new_vocab, lowercase, figures, started):
     from kbert import checkpoints, manifest, resize_vocab
 
     model = resize_vocab(checkpoints.load(FLAGS.init), old_vocab, new_vocab)
-    task = checkpoints.read_task(FLAGS.init) or {"name": "pretraining"}
+    task = checkpoints.read_task(FLAGS.init)
+    task = task or {"name": "pretraining", "max_length": model.config.longest_sequence}
     with tempfile.TemporaryDirectory() as folder:
         new_vocab.write(Path(folder) / "vocab.txt")
         checkpoints.save_folder(

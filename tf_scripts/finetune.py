@@ -23,7 +23,9 @@ from kbert.whole_files import check_writable
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("task", "classification", "What to learn; docs/finetuning.md lists them.")
-flags.DEFINE_string("train", None, "Training file or tfds:NAME; its form is that of the task.", required=True)
+flags.DEFINE_string(
+    "train", None, "File in the form of the task; or, but for tags and questions, tfds:NAME.", required=True
+)
 flags.DEFINE_string("dev", None, "File to measure on after each epoch, in the same form; optional.")
 flags.DEFINE_string("train_split", "train", "Split of a tfds: training set.")
 flags.DEFINE_string("dev_split", "validation", "Split of a tfds: dev set.")
@@ -36,12 +38,12 @@ flags.DEFINE_list("columns", None, "Names of all columns, for a TSV or CSV file 
 flags.DEFINE_string("separator", ",", "Between the labels of a row that has several.")
 flags.DEFINE_string("no_label", "-", "Rows with this label are left out, as SNLI's; '' = none.")
 flags.DEFINE_bool("strict", False, "Whether faults of the data are an error.")
-flags.DEFINE_string("init", None, "Checkpoint to start from: a kbert, Hugging Face or Google folder.")
+flags.DEFINE_string("init", None, "Checkpoint to start from: a folder or name, see docs/checkpoints.md.")
 flags.DEFINE_string("vocab", None, "vocab.txt; default: the one in --init.")
 flags.DEFINE_string(
     "size", None, "tiny ... large: start from random weights of that size, instead of --init."
 )
-flags.DEFINE_bool("lowercase", None, "Lower-case and strip accents; default: what --init says, else true.")
+flags.DEFINE_bool("lowercase", None, "Lower-case and strip accents; default: what --init or --vocab say.")
 flags.DEFINE_integer("num_hidden_layers_used", None, "Of --init, only its first layers.", lower_bound=1)
 flags.DEFINE_string("model_dir", None, "Folder to write the model to.", required=True)
 flags.DEFINE_integer("max_length", 128, "Most pieces of a text, [CLS] and [SEP] included.", lower_bound=4)

@@ -1,7 +1,8 @@
 """Tests an export: loads it in a fresh process as TF Serving does and compares its answers with those in it.
 
 Exit code 0 says that what this machine runs answers as the model did where it was exported; 1 that a check
-did not hold, and which. Needs TensorFlow and tensorflow-text, and no model folder.
+did not hold, and which. Needs no model folder, but kbert with its packages; where TensorFlow and
+tensorflow-text are all there is, kbert/export/self_test.py alone does the same: python self_test.py FOLDER.
 
 Example:
   python tf_scripts/verify_export.py --version=saved_models/mine/1

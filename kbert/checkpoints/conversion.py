@@ -29,7 +29,8 @@ def convert(source: str | os.PathLike, target: str | os.PathLike, form: str, *, 
 
     The arrays are the same, bit for bit; float16 and bfloat16 become float32. Only kbert's own form can say
     in which unit a regression answers: in others that is a part of its head. Where the source does not say
-    whether texts are lower-cased, its vocabulary tells. What a form does not keep is named in a warning.
+    whether texts are lower-cased, its vocabulary tells. The tokenizer cuts texts where the task did. What a
+    form does not keep is named in a warning.
 
     Args:
         source: As for `load`.
@@ -38,7 +39,8 @@ def convert(source: str | os.PathLike, target: str | os.PathLike, form: str, *, 
         pair: Whether a classifier from Hugging Face takes pairs of texts; its files do not say.
 
     Raises:
-        InputError: `source` cannot be loaded, `target` holds something, or `form` cannot express the model.
+        InputError: `source` cannot be loaded, or is none that may take pairs; `target` holds something; or
+            `form` cannot express the model.
     """
     if form not in FORMS:
         raise InputError(f"form {form!r} is unknown; expected one of {', '.join(FORMS)}")
@@ -51,8 +53,8 @@ def convert(source: str | os.PathLike, target: str | os.PathLike, form: str, *, 
         read_tokens(source),
         read_lowercase(source),
     )
-    if task and "pair" in task:
-        task = {**task, "pair": task["pair"] or pair}
+    if pair:
+        task = _of_pairs(source, task)
     if lowercase is None and tokens:
         lowercase = vocabulary.is_lowercase(tokens)
     labels = task.get("labels") or task.get("tags") if task else None
@@ -69,7 +71,21 @@ def convert(source: str | os.PathLike, target: str | os.PathLike, form: str, *, 
                 logging.warning("%s: this form does not keep %s", target, "; ".join(lost))
         if tokens is not None:
             tokenizer = keras_hub_tokenizer if form == "keras_hub" else tokenizer_files
-            tokenizer.write_tokenizer(staging, tokens, lowercase is not False, model.config.max_length)
+            tokenizer.write_tokenizer(staging, tokens, lowercase is not False, _longest(model, task or {}))
+
+
+def _of_pairs(source: str | os.PathLike, task: dict[str, Any] | None) -> dict[str, Any]:
+    if not task or "pair" not in task:
+        raise InputError(
+            f"{source}: --pair says nothing to it; it is for classifiers and regressions of Hugging Face"
+        )
+    return {**task, "pair": True}
+
+
+def _longest(model, task: dict[str, Any]) -> int:
+    """Most pieces of a text; of pretraining that is no matter of the task, whose records may be short."""
+    limit = model.config.max_length
+    return limit if task.get("name") == "pretraining" else min(task.get("max_length", limit), limit)
 
 
 def _answer_in_unit(model, task: dict[str, Any]) -> None:
@@ -86,9 +102,18 @@ def _not_kept(form: str, model, task: dict[str, Any]) -> list[str]:
     """What a foreign form cannot say of a model and its task, in words."""
     labels = task.get("labels") or task.get("tags")
     lost = [f"the labels {', '.join(labels)}"] if labels and form != "huggingface" else []
-    # What the code of these forms does unless it is told otherwise.
-    customary = {"threshold": 0.5, "null_threshold": None}
-    lost += [f"{key}={task[key]:.3g}" for key, value in customary.items() if task.get(key, value) != value]
+    said, name = {**model.get_config(), **task}, task.get("name")
+    # What is taken where a form does not say it. (Sentence vectors are trained on pairs, and made of texts.)
+    customary: dict[str, Any] = {"threshold": 0.5, "null_threshold": None, "pair": name == "embedding"}
+    if "long_text" in task:
+        of_long_texts = "windows" if name == "tagging" else "truncate"
+        customary |= {"long_text": of_long_texts, "stride": None, "window_pooling": "mean"}
+    if form != "keras_hub":
+        customary |= {"pooling": "mean", "normalize": True}
+    for key, value in customary.items():
+        own = said.get(key, value)
+        if own != value:
+            lost.append(f"{key}={own:.3g}" if isinstance(own, float) else f"{key}={own}")
     if form == "google" and getattr(model, "kind", None) == "multi":
         read_as = "regression" if model.num_classes == 1 else "single"
         lost.append(f"kind='multi', and is read as {read_as!r}")

@@ -105,8 +105,9 @@ def read_spec(folder: str | os.PathLike) -> dict[str, Any]:
     path = Path(folder) / SPEC_FILE
     if Path(folder).is_dir() and not path.exists():
         raise InputError(
-            f"{folder}: holds no model, {SPEC_FILE} is missing; make one with tf_scripts/pretrain.py "
-            "or tf_scripts/finetune.py"
+            f"{folder}: holds no model in kbert's own form, {SPEC_FILE} is missing; make one with "
+            "tf_scripts/pretrain.py or finetune.py, or of one in another form with "
+            "tf_scripts/convert_checkpoint.py --to=kbert"
         )
     spec = read_json(path)
     if spec.get("format") != _FORMAT:

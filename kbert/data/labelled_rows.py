@@ -198,16 +198,17 @@ def _file_rows(path: Path, names: Sequence[str] | None) -> Iterator[tuple[str, d
 
 
 def _tsv_rows(file, path, names):
-    lines = (line.rstrip("\r\n").split("\t") for line in file)
-    yield from _table_rows(_without_blank_end(enumerate(lines, start=1)), path, names)
+    lines = (line.rstrip("\r\n") for line in file)
+    rows = (line.split("\t") if line else [] for line in lines)
+    yield from _table_rows(_without_blank_end(enumerate(rows, start=1)), path, names)
 
 
 def _without_blank_end(lines):
-    """Blank lines at the end of a file are no rows, while one in a file of one column is an empty text."""
+    """Blank lines, which have no values, hold an empty text, but at the end of a file nothing."""
     blank = []
     for number, values in lines:
-        blank.append((number, values))
-        if values != [""]:
+        blank.append((number, values or [""]))
+        if values:
             yield from blank
             blank.clear()
 
@@ -215,7 +216,8 @@ def _without_blank_end(lines):
 def _csv_rows(file, path, names):
     csv.field_size_limit(_LONGEST_FIELD)
     try:
-        yield from _table_rows(_numbered(csv.reader(file, strict=True)), path, names)
+        rows = _numbered(csv.reader(file, strict=True))
+        yield from _table_rows(_without_blank_end(rows), path, names)
     except csv.Error as error:
         raise InputError(f"{path}: is no well-formed CSV ({error}); is a quotation mark missing?") from error
 
@@ -234,7 +236,7 @@ def _table_rows(lines, path, names):
         raise InputError(f"{path}: is empty; expected a header line with the names of the columns")
     twice = {name: _SEVERAL for name in header if header.count(name) > 1}
     for number, values in lines:
-        if not values or (values == [""] and len(header) > 1):
+        if values == [""] and len(header) > 1:
             continue
         if len(values) != len(header):
             raise InputError(

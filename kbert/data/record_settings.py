@@ -68,6 +68,13 @@ class RecordSettings:
             raise InputError(f"segmenter={self.segmenter!r}; expected jieba or none")
         if self.segmenter and not self.whole_words:
             raise InputError("a segmenter finds whole words, which were not asked for; add --whole_words")
+        for name in ("predictions", "mask_rate", "max_span"):
+            value = getattr(self, name)
+            if self.static_masking is None and value != getattr(RecordSettings, name):
+                raise InputError(
+                    f"{name}={value} is for masks that are stored, but here pretrain.py draws them; add "
+                    f"--static_masking, or give --mask_rate and --max_span to that script"
+                )
 
     @property
     def vocab_stamp(self) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from kbert import features
+from kbert.errors import InputError
 from kbert.export.text_module import TextModule, checked_texts
 from kbert.text import WordPieceTokenizer, pack, reference
 from kbert.text.vocab import MASK, SPECIAL_TOKENS
@@ -44,9 +45,17 @@ class MaskFiller(TextModule):
         model: Built, with `mlm_logits` among its outputs and `mask_positions` among its inputs.
         max_length: Longest sequence in pieces; None is that of `spec`.
         num_candidates: K.
+
+    Raises:
+        InputError: The model has no head for masked words; or as of `TextModule`.
     """
 
     def __init__(self, spec, tokenizer, model, max_length: int | None = None, num_candidates: int = 5):
+        if not hasattr(model, "mlm"):
+            raise InputError(
+                f"a {type(model).__name__} has no head for masked words, so it fills no blanks; pretrain it, "
+                f"or fine-tune it for a task"
+            )
         marked = WordPieceTokenizer(tokenizer.vocab, tokenizer.lowercase, special_tokens_in_text=True)
         spec = {**spec, "name": "fill_mask", "num_candidates": num_candidates}
         task: Any = _FillingMasks(spec, marked)

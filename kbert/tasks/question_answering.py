@@ -27,7 +27,7 @@ from kbert.evaluation import (
     squad_v2_scores,
 )
 from kbert.models import BertSpanFinder, SpanObjective
-from kbert.tasks.task import Task
+from kbert.tasks.task import Task, refuse_data_set
 from kbert.tasks.texts import check_texts
 from kbert.text import WordPieceTokenizer
 
@@ -81,6 +81,7 @@ class QuestionAnswering(Task):
 
     @classmethod
     def read(cls, source, columns, labelled=True):
+        refuse_data_set(source, cls.name)
         columns.refuse_others(cls.name, ())
         return data.read_questions(source, labelled=labelled)
 

@@ -25,7 +25,7 @@ from kbert.models import BertTagger, TaggingObjective
 from kbert.tag_schemes import Entity, entities_of, split_tag, tags_of
 from kbert.tasks.tagging_answers import answer_of, stitch
 from kbert.tasks.tagging_encoding import encode_words
-from kbert.tasks.task import Task
+from kbert.tasks.task import Task, refuse_data_set
 from kbert.tasks.texts import check_texts, check_windows_wanted
 
 #: Of `--scheme`: how entities are written for the model, whatever the file has.
@@ -72,6 +72,7 @@ class Tagging(Task):
 
     @classmethod
     def read(cls, source, columns, labelled=True):
+        refuse_data_set(source, cls.name)
         columns.refuse_others(cls.name, ("text", "label", "names"))
         if Path(source).suffix.lower() in (".jsonl", ".json"):
             if columns.names:

@@ -55,6 +55,20 @@ class Columns:
                 )
 
 
+def refuse_data_set(source: str, task: str) -> None:
+    """Refuses a data set of `tensorflow_datasets` where a task reads files alone.
+
+    Args:
+        source: Of the rows.
+        task: Its name.
+
+    Raises:
+        InputError: It is one.
+    """
+    if source.startswith("tfds:"):
+        raise InputError(f"{source}: --task={task} reads no tfds: data set; write its rows to a file")
+
+
 class Task(abc.ABC):
     """One kind of answer that a fine-tuned BERT gives: how rows are read, encoded, answered and scored.
 

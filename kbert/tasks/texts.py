@@ -96,11 +96,16 @@ def check_paired(rows: Sequence, paired: bool) -> None:
     Raises:
         InputError: With the remedy.
     """
-    if rows and (rows[0].pair is not None) != paired:
+    if not rows or (rows[0].pair is not None) == paired:
+        return
+    if paired:
         raise InputError(
-            f"{rows[0].source}: the model reads {'pairs of texts' if paired else 'single texts'}, but "
-            f"here {'is no second text' if paired else 'are pairs'}; set --pair_column"
+            f"{rows[0].source}: the model reads pairs of texts, but here is no second text; set --pair_column"
         )
+    raise InputError(
+        f"{rows[0].source}: the model reads single texts, but here are pairs; --pair_column= reads the first "
+        f"texts alone (if it came from Hugging Face and is for pairs, convert it with --pair)"
+    )
 
 
 def check_windows_wanted(long_text: str, options: Mapping) -> None:

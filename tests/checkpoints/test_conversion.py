@@ -180,6 +180,56 @@ def test_what_a_form_cannot_keep_is_said_once(make_model, tmp_path, caplog, form
     assert checkpoints.load(tmp_path / "b").kind == ("single" if form == "google" else "multi")
 
 
+WINDOWS = {"long_text": "windows", "stride": 3, "window_pooling": "max"}
+CUT = {"long_text": "truncate", "stride": None, "window_pooling": "mean"}
+
+
+@pytest.mark.parametrize(
+    ("form", "name", "task", "said"),
+    [
+        ("huggingface", "BertClassifier", {"pair": True}, "pair=True"),
+        ("huggingface", "BertClassifier", {"pair": False, **CUT}, None),
+        ("huggingface", "BertClassifier", WINDOWS, "long_text=windows; stride=3; window_pooling=max"),
+        ("kbert", "BertClassifier", {"pair": True, **WINDOWS}, None),
+        ("huggingface", "BertTagger", {"name": "tagging", "long_text": "windows", "stride": None}, None),
+        ("huggingface", "BertTagger", {"name": "tagging", "long_text": "truncate"}, "long_text=truncate"),
+        ("huggingface", "BertSpanFinder", {"name": "question_answering", "stride": 128}, None),
+        ("huggingface", "BertEmbedder", {"name": "embedding", "pair": True}, "pooling=max"),
+        ("google", "BertEmbedder", None, "pooling=max"),
+        ("keras_hub", "BertEmbedder", {"name": "embedding", "pair": True}, None),
+    ],
+)
+def test_pairs_windows_and_pooling_that_a_form_cannot_keep_are_said(
+    make_model, tmp_path, caplog, form, name, task, said
+):
+    checkpoints.save_folder(tmp_path / "a", make_model(name, activation="gelu_tanh"), task)
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        checkpoints.convert(tmp_path / "a", tmp_path / "b", form)
+    messages = [record.message for record in caplog.records if "does not keep" in record.message]
+    assert messages == ([f"{tmp_path / 'b'}: this form does not keep {said}"] if said else [])
+
+
+def test_the_length_of_texts_travels(make_model, tiny_vocab, tmp_path):
+    task = {"name": "classification", "labels": ["x", "y", "z"], "pair": True, "max_length": 7}
+    task["lowercase"] = True
+    checkpoints.save_folder(tmp_path / "a", make_model("BertClassifier", vocab_size=120), task, tiny_vocab)
+    checkpoints.convert(tmp_path / "a", tmp_path / "hf", "huggingface")
+    checkpoints.convert(tmp_path / "hf", tmp_path / "b", "kbert", pair=True)
+    assert checkpoints.read_task(tmp_path / "b") == task
+    # Of pretraining `max_length` is that of the records.
+    task = {"name": "pretraining", "lowercase": True, "max_length": 7}
+    checkpoints.save_folder(tmp_path / "c", make_model(vocab_size=120), task, tiny_vocab)
+    checkpoints.convert(tmp_path / "c", tmp_path / "d", "huggingface")
+    config = json.loads((tmp_path / "d/tokenizer_config.json").read_text(encoding="utf-8"))
+    assert config["model_max_length"] == 10
+
+
+def test_pairs_are_refused_where_no_text_is_classified(source, tmp_path):
+    with pytest.raises(InputError, match="source: --pair says nothing to it; it is for classifiers"):
+        checkpoints.convert(source, tmp_path / "target", "kbert", pair=True)
+    assert not (tmp_path / "target").exists()
+
+
 def test_a_vocabulary_in_tokenizer_json_alone_is_written_out(make_model, tiny_vocab, tmp_path):
     checkpoints.save_folder(tmp_path / "a", make_model("Bert", vocab_size=120), None, tiny_vocab)
     checkpoints.convert(tmp_path / "a", tmp_path / "b", "huggingface")

@@ -83,7 +83,7 @@ def test_the_layout_is_googles(form, names, corpus, settings, tmp_path):
 def test_masks_hide_what_drawn_masks_would_find(corpus, settings, tmp_path):
     """With the masked tokens put back they are the records without masks."""
     write_records([corpus], tmp_path / "stored", settings)
-    write_records([corpus], tmp_path / "plain", replace(settings, static_masking=None))
+    write_records([corpus], tmp_path / "plain", replace(settings, static_masking=None, predictions=None))
     restored = []
     for columns in examples(tmp_path / "stored"):
         row = values(columns)

@@ -129,6 +129,13 @@ def test_whole_words_are_marked_where_they_begin(corpus, settings, tmp_path):
         replace(settings, segmenter="jieba")
 
 
+@pytest.mark.parametrize("change", [{"predictions": 5}, {"mask_rate": 0.3}, {"max_span": 3}])
+def test_masks_that_nothing_stores_are_refused(settings, change):
+    with pytest.raises(InputError, match="=.* is for masks that are stored, .* add --static_masking"):
+        replace(settings, **change)
+    assert replace(settings, static_masking="google", **change)
+
+
 def test_a_segmenter_finds_chinese_words(corpus, settings, tmp_path):
     pytest.importorskip("jieba")
     chosen = replace(settings, whole_words=True, segmenter="jieba")

@@ -60,6 +60,20 @@ def test_script_refuses_what_is_no_model(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--text_column=review", "--text_column is of --calibration_data, which is not given"),
+        ("--pair_column=", "--pair_column is of --calibration_data, which is not given"),
+        ("--columns=a,b", "--columns is of --calibration_data, which is not given"),
+        ("--precision=int8", "--precision=int8 needs --calibration_data=FILE"),
+    ],
+)
+def test_flags_that_would_do_nothing_are_refused_at_once(flag, said, tmp_path):
+    process = run("--model_dir=none", f"--export_dir={tmp_path}/out", flag)
+    assert process.returncode == 2 and process.stderr.startswith(f"error: {said}"), process.stderr
+
+
 @pytest.mark.slow
 def test_an_export_is_verified_anywhere_and_a_changed_one_is_found_out(make_module, tmp_path):
     version = export(make_module(), tmp_path / "served")

@@ -3,9 +3,10 @@ import pytest
 import tensorflow as tf
 
 from kbert.config import BertConfig
+from kbert.errors import InputError
 from kbert.export import MaskFiller, export
 from kbert.export.mask_filler import MAX_MASKS
-from kbert.models import BertPretrainer
+from kbert.models import Bert, BertPretrainer
 from tests.export.conftest import MAX_LENGTH
 from tests.export.test_signatures import TEXTS
 
@@ -57,6 +58,11 @@ def test_a_batch_of_none_and_a_batch_without_blanks(filler):
     run = filler.signatures()["serving_default"]
     assert run(text=tf.zeros([0], tf.string))["tokens"].shape == (0, 0, 5)
     assert run(text=tf.constant(["the film"]))["scores"].shape == (1, 0, 5)
+
+
+def test_a_model_without_the_head_is_refused(filler, tokenizer, tiny_config):
+    with pytest.raises(InputError, match="a Bert has no head for masked words"):
+        MaskFiller(filler.task, tokenizer, Bert(tiny_config))
 
 
 @pytest.mark.slow

@@ -1,7 +1,9 @@
 """Every fault that the self-test is for, made on purpose, must be found by the check that is for it."""
 
 import os
+import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import tensorflow as tf
 
 from kbert import features
 from kbert.export import TextClassifier, samples, saved_model, self_test
+from tests.test_architecture import imports
 
 
 class KerasModelInside(TextClassifier):
@@ -116,6 +119,12 @@ CHECKS = types.SimpleNamespace(
     paths=check_paths,
     weights=self_test.check_weights,
 )
+
+
+def test_the_file_alone_is_a_program():
+    """A server's machine has no kbert, and none of its packages but TensorFlow's own."""
+    packages = {name.split(".")[0] for name in imports(Path(self_test.__file__))}
+    assert packages - sys.stdlib_module_names == {"google", "numpy", "tensorflow", "tensorflow_text"}
 
 
 @pytest.mark.slow_after_first

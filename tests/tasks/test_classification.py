@@ -76,7 +76,7 @@ def test_wrong_rows_name_their_line(tokenizer):
     task = Classification.learn(rows(["no", "maybe"]), tokenizer, max_length=16)
     with pytest.raises(InputError, match="f.tsv:3: label 'yes' was not seen.*maybe, no; .*--label_column"):
         task.encode(rows(["no", "yes", "yes"]))  # Most rows: hardly the right column.
-    with pytest.raises(InputError, match="f.tsv:2.*are pairs"):
+    with pytest.raises(InputError, match="f.tsv:2.*are pairs; --pair_column= reads"):
         task.encode(rows(["no"], pair="x"))
     paired = Classification.learn(rows(["no", "yes"], pair="the play"), tokenizer, max_length=16)
     with pytest.raises(InputError, match="f.tsv:2.*no second text.*--pair_column"):

@@ -205,6 +205,12 @@ def test_pieces_reach_the_answers_of_the_benchmarks(shared, name, vocab, least):
             assert answer["start"] <= start and end <= answer["end"]
 
 
+@pytest.mark.parametrize("task", ["tagging", "question_answering"])
+def test_data_sets_that_a_task_does_not_read(task):
+    with pytest.raises(InputError, match=f"tfds:x: --task={task} reads no tfds: data set; write its rows"):
+        task_class(task).read("tfds:x", Columns())
+
+
 def test_columns_that_a_task_does_not_look_at():
     """Whoever names them would else train on others."""
     for columns, flag in [(Columns(label="x"), "label_column"), (Columns(names=("a",)), "columns")]:

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 import kbert
-from kbert.checkpoints import read_spec, save_folder
+from kbert.checkpoints import convert, read_spec, save_folder
+from kbert.export import MaskFiller
+from kbert.inference import read_spec_and_tokenizer
 from kbert.models import BertPretrainer
 from kbert.text import Vocab
 from tests.conftest import TINY_VOCAB
@@ -65,6 +67,18 @@ def test_a_model_has_rows_for_the_words_and_trains_on(corpus, tiny_vocab, tiny_c
     ids = np.array([[vocab.cls_id, vocab.id("players"), vocab.id("played"), vocab.sep_id]])
     logits = resized({"token_ids": ids})["mlm_logits"]
     assert logits.shape[-1] == len(vocab) and np.isfinite(logits).all()
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_names_no_task_becomes_one_to_export(corpus, tiny_vocab, tiny_config, tmp_path):
+    model = BertPretrainer(tiny_config.replace(vocab_size=len(TINY_VOCAB), activation="gelu_tanh"))
+    save_folder(tmp_path / "old", model, vocab_path=tiny_vocab)
+    convert(tmp_path / "old", tmp_path / "google", "google")
+    done = run(f"--input={corpus}", f"--init={tmp_path}/google", "--num_words=4", f"--output={tmp_path}/new")
+    assert done.returncode == 0, done.stderr
+    spec, tokenizer = read_spec_and_tokenizer(tmp_path / "new")
+    assert spec == {"name": "pretraining", "max_length": tiny_config.max_length, "lowercase": True}
+    MaskFiller(spec, tokenizer, kbert.load(tmp_path / "new"))
 
 
 @pytest.mark.slow
