@@ -20,7 +20,7 @@ TEXT_COLUMNS = (
 )
 PAIR_COLUMNS = (
     *(("sentence", "question"), "text_pair", "text_b", "sentence2"),
-    *("#2 String", "hypothesis", "question2"),
+    *("#2 String", "hypothesis", "hypo", "question2"),
 )
 _LABEL_COLUMNS = ("label", "Quality", "labels", "class")
 SCORE_COLUMNS = ("score", "label", "similarity", "similarity_score")

@@ -81,12 +81,26 @@ def test_an_empty_pair_column_reads_single_texts(tmp_path):
             '{"text": "x", "label": 1}\n{"text": "x", "text_b": "y", "label": 1}\n',
             "a.jsonl:2: has 'text_b', which .*a.jsonl:1 has not; .*same names.*--pair_column= to read single",
         ),
+        (
+            "a.jsonl",
+            '{"text": "x", "label": 1}\n{"text": "y", "class": 2}\n',
+            "a.jsonl:2: has 'class', the rows before it 'label'; expected the same names in each row",
+        ),
         ("a.xlsx", "x", "extension '.xlsx'"),
     ],
 )
 def test_bad_files_name_file_line_and_remedy(tmp_path, name, text, message):
     with pytest.raises(InputError, match=message):
         read_examples(write(tmp_path / name, text))
+
+
+def test_all_broken_lines_of_a_file_are_named(tmp_path):
+    """QQP of GLUE has two dozen in the middle of it."""
+    lines = ["text\tlabel", "x\t1", "y", "z\t0", "a\tb\tc"]
+    with pytest.raises(InputError, match=r"a.tsv:3: 1 columns, .* names 2 .*; 1 more such lines: 5$"):
+        read_examples(write(tmp_path / "a.tsv", "\n".join(lines)))
+    with pytest.raises(InputError, match=r"; 14 more such lines: 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, \.\.\.$"):
+        read_examples(write(tmp_path / "b.tsv", "\n".join([*lines, *["y"] * 13])))
 
 
 @pytest.mark.parametrize(
@@ -365,6 +379,11 @@ def test_the_benchmarks_files(shared, name, settings, rows):
 def test_sts_b(shared):
     rows = read_scored_examples(str(shared / "data/stsb-zh/dev.tsv"))
     assert (len(rows), rows[0].score) == (1358, 5.0)
+
+
+def test_what_the_texts_of_xnli_are_called(tmp_path):
+    path = write(tmp_path / "multinli.train.zh.tsv", "premise\thypo\tlabel\np\th\tneutral\n")
+    assert plain(read_examples(path)) == [("p", "h", "neutral")]
 
 
 def test_a_question_and_a_sentence_are_a_pair(tmp_path):
