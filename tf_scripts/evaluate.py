@@ -75,7 +75,9 @@ def _check_submission(task):
 
 
 def _read(task):
-    """The rows; each of them where they are numbered in a file to hand in."""
+    """The rows, each of them where they are numbered in a file to hand in; and their ids, if it has them."""
+    from kbert.data import row_ids
+
     rows = task.read(FLAGS.data, _columns(task), labelled=FLAGS.labelled)
     if FLAGS.submission and FLAGS.labelled:
         count = len(task.read(FLAGS.data, _columns(task), labelled=False))
@@ -84,7 +86,7 @@ def _read(task):
                 f"{FLAGS.data}: {count - len(rows)} of {count} rows have no label and are left out, but "
                 f"--submission={FLAGS.submission} numbers all of them; set --nolabelled"
             )
-    return rows
+    return rows, row_ids(FLAGS.data, FLAGS.columns) if FLAGS.submission == "CLUE" else None
 
 
 def main():
@@ -97,13 +99,13 @@ def main():
     task, output = answering.task, Path(FLAGS.output_dir)
     if FLAGS.submission:
         _check_submission(task)
-    rows = _read(task)
+    rows, ids = _read(task)
     encoded = task.encode(rows, labelled=FLAGS.labelled)
     answers = answering.answers(rows, encoded)
     metrics = {"examples": len(rows), "truncated": encoded.num_truncated}
     if FLAGS.labelled:
         metrics = {**task.scores(rows, answers), **metrics}
-    files = dict([benchmark_file(FLAGS.submission, task.name, answers)]) if FLAGS.submission else {}
+    files = dict([benchmark_file(FLAGS.submission, task.name, answers, ids)]) if FLAGS.submission else {}
     output.mkdir(parents=True, exist_ok=True)
     run_report.remove_old(output, task)
     run_report.write_predictions(output, task, rows, answers, labelled=FLAGS.labelled)

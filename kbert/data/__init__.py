@@ -40,6 +40,7 @@ from kbert.data.readers import ScoredExample as ScoredExample
 from kbert.data.readers import read_examples as read_examples
 from kbert.data.readers import read_label_sets as read_label_sets
 from kbert.data.readers import read_scored_examples as read_scored_examples
+from kbert.data.readers import row_ids as row_ids
 from kbert.data.record_settings import RecordSettings as RecordSettings
 from kbert.data.record_stream import damage_named as damage_named
 from kbert.data.record_stream import masked_batches as masked_batches

@@ -245,6 +245,28 @@ def _number(score: Any, place: str, labelled: bool) -> float | None:
     return number
 
 
+def row_ids(source: str, columns: Sequence[str] | None = None) -> list | None:
+    """What each row of a file has as its `id`, as the test files of CLUE do; None where no row has one.
+
+    Args:
+        source: Path of the file.
+        columns: As for `read_examples`.
+
+    Raises:
+        InputError: As for `read_examples`; or some rows have one, and others have none.
+    """
+    column = Column("id", None, ("id",), required=False, may_vary=True)
+    rows = [(place, value) for place, (value,) in read_columns(source, [column], names=columns, told=False)]
+    without = [place for place, value in rows if value in (None, "")]
+    if len(without) == len(rows):
+        return None
+    if without:
+        raise InputError(f"{without[0]}: has no 'id', which other rows have; expected one in each row")
+    # In a table all is text; in JSON an id stays what it is.
+    of_table = not source.lower().endswith((".json", ".jsonl"))
+    return [int(value) if of_table and value.isdecimal() else value for _, value in rows]
+
+
 def _texts(text_column: str | None, pair_column: str | None) -> list[Column]:
     return [
         Column("text", text_column, TEXT_COLUMNS),

@@ -62,7 +62,7 @@ def glue_scores(scores: Sequence[float]) -> str:
     return _numbered([f"{min(max(score, 0.0), 5.0):.3f}" for score in scores])
 
 
-def clue_labels(labels: Sequence[str], ids: Iterable[int] | None = None) -> str:
+def clue_labels(labels: Sequence[str], ids: Iterable[Any] | None = None) -> str:
     r"""A file of CLUE, such as `ocnli_50k_predict.json`: a JSON object with id and label in each line.
 
     Args:
@@ -81,13 +81,16 @@ def clue_labels(labels: Sequence[str], ids: Iterable[int] | None = None) -> str:
     return json_lines({"id": number, "label": label} for number, label in rows)
 
 
-def benchmark_file(name: str, task: str, answers: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+def benchmark_file(
+    name: str, task: str, answers: Sequence[Mapping[str, Any]], ids: Sequence[Any] | None = None
+) -> tuple[str, str]:
     r"""The file of GLUE or CLUE for the answers of a task.
 
     Args:
         name: A file of GLUE without `.tsv`, or `CLUE`.
         task: Name of the task that answered.
         answers: Of all rows of the test file, in their order.
+        ids: Of these rows in a file of CLUE; None counts from 0, as in all files of GLUE.
 
     Returns:
         Name of the file, and its text.
@@ -107,7 +110,7 @@ def benchmark_file(name: str, task: str, answers: Sequence[Mapping[str, Any]]) -
         raise InputError(f"--submission={name}: is for --task={needed}; the model is of {task}")
     values = [answer[field] for answer in answers]
     if name == "CLUE":
-        return "clue_predict.json", clue_labels(values)
+        return "clue_predict.json", clue_labels(values, ids)
     return f"{name}.tsv", glue_scores(values) if of_scores else glue_labels(name, values)
 
 

@@ -13,6 +13,7 @@ from kbert.data import (
     read_scored_examples,
     read_similar_texts,
     read_triples,
+    row_ids,
 )
 from kbert.data.labelled_rows import Column, read_columns
 from kbert.errors import InputError
@@ -422,6 +423,30 @@ def test_each_row_is_answered_in_its_place(tmp_path, name, content, texts):
     (tmp_path / name).write_bytes(content.encode())
     rows = read_examples(str(tmp_path / name), labelled=False)
     assert [row.text for row in rows] == texts
+
+
+@pytest.mark.parametrize(
+    "name, content, ids",
+    [
+        (
+            "a.jsonl",
+            '{"text": "x", "id": 5}\n{"text": "y", "id": 7}\n{"text": "z", "id": "09"}\n',
+            [5, 7, "09"],
+        ),
+        ("a.tsv", "id\ttext\n5\tx\n7b\ty\n", [5, "7b"]),
+        ("b.jsonl", '{"text": "x"}\n{"text": "y", "id": null}\n', None),
+        ("b.csv", "id,text\n,x\n", None),
+    ],
+)
+def test_the_ids_of_a_file(tmp_path, name, content, ids):
+    assert row_ids(write(tmp_path / name, content)) == ids
+
+
+def test_ids_of_some_rows_alone_and_without_a_header(tmp_path):
+    for rows, line in [('{"id": 0}\n{"text": "y"}\n', 2), ('{"text": "x"}\n{"id": 0}\n', 1)]:
+        with pytest.raises(InputError, match=f"a.jsonl:{line}: has no 'id', which other rows have"):
+            row_ids(write(tmp_path / "a.jsonl", rows))
+    assert row_ids(write(tmp_path / "c.tsv", "5\tx\n"), ["id", "text"]) == [5]
 
 
 def test_some_pairs_with_scores_and_some_without(tmp_path):

@@ -34,6 +34,10 @@ def test_each_benchmark_has_a_file_of_its_own():
         glue_labels("MNLI-m", ["neutral"]),
     )
     assert benchmark_file("CLUE", "classification", label) == ("clue_predict.json", clue_labels(["neutral"]))
+    (_, with_id), (_, counted) = (
+        benchmark_file(name, "classification", label, ids=[7]) for name in ("CLUE", "MNLI-m")
+    )
+    assert json.loads(with_id)["id"] == 7 and rows_of(counted)[1] == ["0", "neutral"]
     assert benchmark_file("STS-B", "regression", score) == ("STS-B.tsv", glue_scores([2.5]))
     for name, task in [("STS-B", "classification"), ("CLUE", "regression"), ("RTE", "tagging")]:
         with pytest.raises(
