@@ -158,7 +158,21 @@ WRONG = {
     "the report of the training": (
         "evaluate.py", "--model_dir={work}/model --data={work}/train.tsv "
         "--output_dir={work}/../{work.name}/model/",
-        "/model/ is the folder of the model, .*; choose another, such as .*/model/dev",
+        "/model is the folder of a model, .*; choose another, such as .*/model/dev",
+    ),
+    "the report of another training": (
+        "evaluate.py", "--model_dir={work}/pretrained --data={work}/train.tsv --output_dir={work}/model",
+        "/model is the folder of a model, .*; choose another, such as .*/model/dev",
+    ),
+    "a report that goes nowhere": (
+        "evaluate.py",
+        "--model_dir={work}/model --data={work}/train.tsv --output_dir={work}/vocab.txt/out",
+        "vocab.txt/out: cannot be written to .Not a directory",
+    ),
+    "labels of other names than GLUE's": (
+        "evaluate.py",
+        "--model_dir={work}/model --data={tmp}/none.tsv --submission=RTE --output_dir={tmp}/out",
+        "--submission=RTE: GLUE expects entailment or not_entailment, but a label of the model is 'food'",
     ),
     "rows whose order is not the benchmark's": (
         "evaluate.py",

@@ -53,20 +53,11 @@ def _columns(task):
     )
 
 
-def _check_output():
-    """The report and the predictions of the training stand beside the model, and stay there."""
-    if Path(FLAGS.output_dir).resolve() == Path(FLAGS.model_dir).resolve():
-        raise InputError(
-            f"--output_dir={FLAGS.output_dir} is the folder of the model, which has the report of its "
-            f"training; choose another, such as {Path(FLAGS.output_dir) / 'dev'}"
-        )
-
-
 def _check_submission(task):
     """What is no file of a benchmark, or cannot become one, is told at once."""
-    from kbert.evaluation import benchmark_file
+    from kbert.evaluation import check_submission
 
-    benchmark_file(FLAGS.submission, task.name, [])
+    check_submission(FLAGS.submission, task.name, task.spec.get("labels", ()))
     if FLAGS.data.startswith("tfds:"):
         raise InputError(
             f"--submission={FLAGS.submission} numbers the rows, but --data={FLAGS.data} gives them in "
@@ -94,9 +85,10 @@ def main():
     from kbert import inference, run_report
     from kbert.evaluation import benchmark_file, write_whole
 
-    _check_output()
+    output = Path(FLAGS.output_dir)
+    run_report.check_folder(output)
     answering = inference.pipeline(FLAGS.model_dir, FLAGS.batch_size)
-    task, output = answering.task, Path(FLAGS.output_dir)
+    task = answering.task
     if FLAGS.submission:
         _check_submission(task)
     rows, ids = _read(task)
@@ -107,7 +99,7 @@ def main():
         metrics = {**task.scores(rows, answers), **metrics}
     files = dict([benchmark_file(FLAGS.submission, task.name, answers, ids)]) if FLAGS.submission else {}
     output.mkdir(parents=True, exist_ok=True)
-    run_report.remove_old(output, task)
+    run_report.remove_old(output, *files)
     run_report.write_predictions(output, task, rows, answers, labelled=FLAGS.labelled)
     for name, text in {**files, "metrics.json": json.dumps(metrics, indent=2) + "\n"}.items():
         write_whole(output / name, text)

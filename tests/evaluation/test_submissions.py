@@ -10,6 +10,7 @@ from kbert.errors import InputError
 from kbert.evaluation import (
     answers_json,
     benchmark_file,
+    check_submission,
     clue_labels,
     conll_columns,
     entity_scores,
@@ -63,6 +64,18 @@ def test_glue_wants_its_own_labels():
         glue_labels("SST2", ["0"])
     with pytest.raises(InputError, match="has scores, no labels"):
         glue_labels("STS-B", ["0"])
+
+
+def test_a_model_of_other_labels_is_told_before_it_answers():
+    two, three = ["entailment", "not_entailment"], ["contradiction", "entailment", "neutral"]
+    check_submission("RTE", "classification", two[::-1])
+    check_submission("MNLI-m", "classification", three)
+    check_submission("CLUE", "classification", ["体育"])
+    check_submission("STS-B", "regression")
+    with pytest.raises(
+        InputError, match="--submission=RTE: GLUE expects entailment or not_.*label .*is 'contradiction'"
+    ):
+        check_submission("RTE", "classification", three)
 
 
 def test_scores_of_sts_b_have_three_decimals_and_stay_in_range():
