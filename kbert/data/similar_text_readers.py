@@ -96,7 +96,7 @@ def read_similar_texts(
             f"{without}: has no score, {with_one} has one; expected one in each row, or --label_column= to "
             f"read pairs that belong together"
         )
-    rows = read_scored_examples(source, score_column=score_column, **texts)
+    rows = read_scored_examples(source, score_column=score_column, no_label="", **texts)
     if rows[0].pair is None:
         raise InputError(f"{rows[0].source}: there is a score but no second text; set --pair_column")
     return rows

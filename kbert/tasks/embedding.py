@@ -40,6 +40,7 @@ class Embedding(Task):
 
     @classmethod
     def read(cls, source, columns, labelled=True):
+        columns.refuse_others(cls.name, ("text", "pair", "label", "names"))
         texts = {"text_column": columns.text, "columns": columns.names, "split": columns.split}
         if not labelled:
             return data.read_examples(source, pair_column="", labelled=False, **texts)

@@ -212,3 +212,20 @@ def test_columns_that_a_task_does_not_look_at():
             QuestionAnswering.read("f.json", columns)
     with pytest.raises(InputError, match="--pair_column says nothing to --task=tagging"):
         task_class("tagging").read("f.txt", Columns(text="0", pair="1"))
+
+
+@pytest.mark.parametrize(
+    "name, flags",
+    [
+        ("classification", ["separator"]),
+        ("regression", ["separator"]),
+        ("embedding", ["separator", "no_label"]),
+        ("multiple_choice", ["separator", "no_label"]),
+        ("tagging", ["separator", "no_label"]),
+        ("question_answering", ["separator", "no_label"]),
+    ],
+)
+def test_marks_that_a_task_does_not_look_at(name, flags):
+    for flag in flags:
+        with pytest.raises(InputError, match=f"^--{flag} says nothing to --task={name}; leave it out"):
+            task_class(name).read("f.tsv", Columns(**{flag: "|"}))
