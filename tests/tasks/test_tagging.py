@@ -245,6 +245,8 @@ def test_who_knows_all_tags_scores_one(shared, name, vocab, scheme):
     answers = task.answers(rows, encoded, outputs)
     scores = task.scores(rows, answers)
     assert scores["f1"] == scores["accuracy"] == 1.0 and len(encoded) > len(rows)
+    said = map(task.prediction_row, rows, answers)
+    assert all(prediction["gold"] == prediction["tags"] for prediction in said)
     assert all(
         entity["text"] == row.text[entity["start"] : entity["end"]]
         for row, answer in zip(rows, answers, strict=True)
@@ -387,7 +389,9 @@ def test_a_submission_is_what_conlleval_reads(tiny_vocab, tmp_path):
     assert [row.tags for row in unlabelled] == [(), ()] and unlabelled == read_conll(path, tag_column=None)
     assert task.submission(unlabelled, answers)["predictions.conll"].startswith("good B-A\nfilm I-A\n\n")
     assert "gold" not in task.prediction_row(unlabelled[0], answers[0])
-    assert task.prediction_row(rows[0], answers[0])["gold"] == ["I-A", "B-A"]
+    assert task.prediction_row(rows[0], answers[0])["gold"] == ["S-A", "S-A"]
+    plain = one_task(rows, WordPieceTokenizer(str(tiny_vocab)), scheme="none")
+    assert plain.prediction_row(rows[0], answers[0])["gold"] == ["I-A", "B-A"]
 
 
 @pytest.mark.parametrize(
