@@ -46,6 +46,7 @@ from kbert.data.record_stream import damage_named as damage_named
 from kbert.data.record_stream import masked_batches as masked_batches
 from kbert.data.row_packing import pack_rows as pack_rows
 from kbert.data.similar_text_readers import Triple as Triple
+from kbert.data.similar_text_readers import read_anchors as read_anchors
 from kbert.data.similar_text_readers import read_similar_texts as read_similar_texts
 from kbert.data.similar_text_readers import read_triples as read_triples
 from kbert.data.tagging_readers import TaggedText as TaggedText
