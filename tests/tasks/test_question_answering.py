@@ -135,11 +135,15 @@ def test_a_threshold_for_no_answer_is_chosen_on_dev_and_kept(tokenizer):
         outputs["start_logits"][row][0] = 10.0 + difference
     assert [answer["answer"] for answer in task.answers(rows, encoded, outputs)] == [""] * 4
     chosen = task.chosen_on_dev(rows, encoded, outputs)
-    assert chosen == {"null_threshold": 2.0}
+    assert chosen == {"null_threshold": 2.5}
     task.spec.update(chosen)
     again = task_class("question_answering")(json.loads(json.dumps(task.spec)), tokenizer)
     answers = again.answers(rows, encoded, outputs)
     assert [answer["answer"] for answer in answers] == ["film", "", "good", ""]
+    moved = {name: [logits.copy() for logits in rows_of] for name, rows_of in outputs.items()}
+    for logits in moved["start_logits"]:
+        logits[0] += 1e-5
+    assert [answer["answer"] for answer in again.answers(rows, encoded, moved)] == ["film", "", "good", ""]
     assert again.scores(rows, answers) == squad_v2_scores(
         {"0": ["film"], "1": [], "2": ["good"], "3": []}, {"0": "film", "1": "", "2": "good", "3": ""}
     )
