@@ -81,15 +81,16 @@ def read_columns(
         rows = _tfds_rows(source.removeprefix("tfds:"), split, data_dir)
     else:
         rows = _file_rows(Path(source), names)
-    found, first, first_names = None, "", ()
+    found, first, said_first = None, "", ()
     for place, row in rows:
         if found is None:
-            found, first, first_names = _columns(row, columns, place), place, tuple(row)
+            found, first = _columns(row, columns, place), place
+            said_first = [name for name, value in row.items() if value is not None]
             if told:
                 _tell(source, columns, found, row)
         for column, name in zip(columns, found, strict=True):
             if name is not None and row.get(name) is None:
-                _refuse_another_name(row, column, name, (*found, *first_names), place)
+                _refuse_another_name(row, column, name, (*found, *said_first), place)
         found = [
             _late(row, column, found, place, first) if name is None else name
             for column, name in zip(columns, found, strict=True)
@@ -190,7 +191,7 @@ def _refuse_another_name(row: dict, column: Column, name: str, known: Container,
         row: Without a value under `name`.
         column: The column.
         name: Its name in the rows before this one.
-        known: Names that are something else here: they stand in the first row too, or are read already.
+        known: Names that are something else here: the first row has them too, or they are read already.
         place: Of the row.
 
     Raises:

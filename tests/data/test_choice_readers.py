@@ -72,6 +72,12 @@ def test_a_passage_by_another_name_is_not_lost(tmp_path, caplog):
     row = {"question": "q", "choices": ["a", "b"], "label": 0}
     with pytest.raises(InputError, match="c.jsonl:2: has 'passage', the rows before it 'context'; .*same"):
         read(tmp_path, row | {"context": "p"}, row | {"passage": "r"})
+    with pytest.raises(InputError, match="c.jsonl:2: has 'passage', the rows before it 'context'"):
+        read(
+            tmp_path,
+            row | {"context": "p", "passage": None},
+            row | {"context": None, "passage": "r"},
+        )
     read(tmp_path, row | {"context": "p"}, row | {"context": ""}, row)
     assert "1 rows, such as" in caplog.text and "c.jsonl:3, do not say what passage" in caplog.text
     first, second = read(tmp_path, *[row | {"context": text, "article": "x"} for text in ("p", None)])
