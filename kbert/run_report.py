@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from kbert import run_grid
+from kbert.checkpoints.folder import SPEC_FILE
 from kbert.data import DataFault, EncodedRows
+from kbert.errors import InputError
 from kbert.evaluation import (
     Report,
     Score,
@@ -22,13 +25,20 @@ from kbert.evaluation import (
     write_report,
     write_whole,
 )
+from kbert.evaluation.submissions import GLUE_FILES
 from kbert.fine_tuning import FineTuned
 from kbert.manifest import write_manifest
 from kbert.tasks import Task
 from kbert.training import read_metrics
+from kbert.whole_files import check_writable
 
 #: Of the draws for confidence intervals: the same predictions get the same intervals.
 _SEED = 20181011
+#: What runs of any task leave beside the files of GLUE.
+_LEFT_BY_RUNS = (
+    *("report.html", "report.json", "metrics.json", "predictions.jsonl", "predictions.json"),
+    *("predictions.conll", "null_odds.json", "clue_predict.json"),
+)
 
 
 def write_run_report(
@@ -108,10 +118,34 @@ def write_predictions(
         write_whole(Path(folder) / name, text)
 
 
-def remove_old(folder: Path, task: Task) -> None:
-    """Removes reports and predictions of earlier runs, which would be taken for those of this one."""
-    for name in ("report.html", "report.json", "predictions.jsonl", *task.submission([], [])):
+def check_folder(folder: Path) -> None:
+    """Refuses a folder that cannot take a report, before hours of work for it.
+
+    Raises:
+        InputError: It holds a model, whose own report is to stay, or cannot be written to.
+    """
+    if (folder / SPEC_FILE).exists():
+        raise InputError(
+            f"--output_dir={folder} is the folder of a model, which has the report of its training; choose "
+            f"another, such as {folder / 'dev'}"
+        )
+    check_writable(folder)
+
+
+def remove_old(folder: Path, *to_come: str) -> None:
+    """Removes reports and predictions of earlier runs, which would be taken for those of this one.
+
+    Files of GLUE stay, and are told: a folder may gather those of several test files.
+
+    Args:
+        folder: Of the run.
+        *to_come: Further files that it will write.
+    """
+    for name in (*_LEFT_BY_RUNS, *to_come):
         (folder / name).unlink(missing_ok=True)
+    others = [name for name in (f"{name}.tsv" for name in GLUE_FILES) if (folder / name).exists()]
+    if others:
+        logging.warning("%s: has %s of another run; this one leaves it as it is", folder, ", ".join(others))
 
 
 def write_results(
@@ -147,7 +181,7 @@ def write_results(
     metrics = {"epochs": best.history, "dev": best.scores}
     metrics |= {"runs": runs, "spread": spread} if runs else {}
     write_manifest(model_dir, command="finetune", flags=flags, metrics=metrics, seconds=seconds)
-    remove_old(model_dir, best.task)
+    remove_old(model_dir)
     if dev_rows:
         write_run_report(
             model_dir, best.task, dev_rows, best.answers, best.scores,

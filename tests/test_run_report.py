@@ -16,8 +16,9 @@ from kbert.data import (
     TaggedText,
     Triple,
 )
+from kbert.errors import InputError
 from kbert.run_grid import GridPoint
-from kbert.run_report import write_results, write_run_report
+from kbert.run_report import check_folder, remove_old, write_results, write_run_report
 from kbert.run_settings import RunSettings
 from kbert.tasks import (
     Classification,
@@ -81,6 +82,27 @@ def test_curves_are_those_of_the_run_that_is_told_of(tiny_vocab, tmp_path):
         assert [panel["title"] for panel in found["curves"]] == titles
     steps = found["curves"][0]["lines"][0]
     assert steps == {"name": "training, steps", "points": [[0.5, 0.9], [1.0, 0.7]]}
+
+
+def test_nothing_of_an_earlier_run_is_taken_for_this_one_s(tmp_path, caplog):
+    """Of the files of GLUE those of other test files stay, which is told."""
+    left = ["predictions.jsonl", "predictions.json", "predictions.conll", "null_odds.json", "report.html"]
+    left += ["report.json", "metrics.json", "clue_predict.json", "RTE.tsv"]
+    for name in (*left, "QNLI.tsv", "notes.txt"):
+        (tmp_path / name).write_text("of another run", encoding="utf-8")
+    remove_old(tmp_path, "RTE.tsv", "clue_predict.json")
+    assert {path.name for path in tmp_path.iterdir()} == {"QNLI.tsv", "notes.txt"}
+    assert "has QNLI.tsv of another run" in caplog.text and "RTE" not in caplog.text
+
+
+def test_the_report_of_a_training_stays_beside_its_model(tmp_path):
+    check_folder(tmp_path / "dev")
+    (tmp_path / "kbert.json").write_text("{}", encoding="utf-8")
+    check_folder(tmp_path / "dev")
+    with pytest.raises(InputError, match="is the folder of a model, .*; choose another, such as .*dev$"):
+        check_folder(tmp_path)
+    with pytest.raises(InputError, match="kbert.json/dev: cannot be written to"):
+        check_folder(tmp_path / "kbert.json/dev")
 
 
 def test_regression_shows_the_largest_distances_first(report):

@@ -121,8 +121,9 @@ def test_the_report_tells_faults_of_the_data_and_all_settings(work):
 def test_a_file_without_labels_is_answered_and_handed_in(work, tmp_path):
     lines = [line.split("\t") for line in (DATA / "sentences.dev.tsv").read_text("utf-8").splitlines()]
     text, label = (lines[0].index(name) for name in ("text", "label"))
-    test = tmp_path / "test.tsv"
-    test.write_text("".join(f"{row[text]}\n" for row in lines[:21]), encoding="utf-8")
+    test = tmp_path / "test.jsonl"
+    rows = [{"id": 3 * number, "text": row[text]} for number, row in enumerate(lines[1:21])]
+    test.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     folder, of_labelled = tmp_path / "test", json_rows(work / "model/predictions.jsonl")
     folder.mkdir()
     (folder / "report.html").write_text("of other rows", encoding="utf-8")
@@ -132,7 +133,7 @@ def test_a_file_without_labels_is_answered_and_handed_in(work, tmp_path):
     rows = json_rows(folder / "predictions.jsonl")
     assert [row["label"] for row in rows] == [row["label"] for row in of_labelled[:20]]
     assert "gold" not in rows[0] and of_labelled[0]["gold"] == lines[1][label]
-    handed_in = [{"id": number, "label": row["label"]} for number, row in enumerate(rows)]
+    handed_in = [{"id": 3 * number, "label": row["label"]} for number, row in enumerate(rows)]
     assert json_rows(folder / "clue_predict.json") == handed_in
     assert not (folder / "report.html").exists()
 
@@ -179,7 +180,21 @@ WRONG = {
     "the report of the training": (
         "evaluate.py", "--model_dir={work}/model --data={work}/train.tsv "
         "--output_dir={work}/../{work.name}/model/",
-        "/model/ is the folder of the model, .*; choose another, such as .*/model/dev",
+        "/model is the folder of a model, .*; choose another, such as .*/model/dev",
+    ),
+    "the report of another training": (
+        "evaluate.py", "--model_dir={work}/pretrained --data={work}/train.tsv --output_dir={work}/model",
+        "/model is the folder of a model, .*; choose another, such as .*/model/dev",
+    ),
+    "a report that goes nowhere": (
+        "evaluate.py",
+        "--model_dir={work}/model --data={work}/train.tsv --output_dir={work}/vocab.txt/out",
+        "vocab.txt/out: cannot be written to .Not a directory",
+    ),
+    "labels of other names than GLUE's": (
+        "evaluate.py",
+        "--model_dir={work}/model --data={tmp}/none.tsv --submission=RTE --output_dir={tmp}/out",
+        "--submission=RTE: GLUE expects entailment or not_entailment, but a label of the model is 'food'",
     ),
     "rows whose order is not the benchmark's": (
         "evaluate.py",

@@ -53,20 +53,11 @@ def _columns(task):
     )
 
 
-def _check_output():
-    """The report and the predictions of the training stand beside the model, and stay there."""
-    if Path(FLAGS.output_dir).resolve() == Path(FLAGS.model_dir).resolve():
-        raise InputError(
-            f"--output_dir={FLAGS.output_dir} is the folder of the model, which has the report of its "
-            f"training; choose another, such as {Path(FLAGS.output_dir) / 'dev'}"
-        )
-
-
 def _check_submission(task):
     """What is no file of a benchmark, or cannot become one, is told at once."""
-    from kbert.evaluation import benchmark_file
+    from kbert.evaluation import check_submission
 
-    benchmark_file(FLAGS.submission, task.name, [])
+    check_submission(FLAGS.submission, task.name, task.spec.get("labels", ()))
     if FLAGS.data.startswith("tfds:"):
         raise InputError(
             f"--submission={FLAGS.submission} numbers the rows, but --data={FLAGS.data} gives them in "
@@ -75,7 +66,9 @@ def _check_submission(task):
 
 
 def _read(task):
-    """The rows; each of them where they are numbered in a file to hand in."""
+    """The rows, each of them where they are numbered in a file to hand in; and their ids, if it has them."""
+    from kbert.data import row_ids
+
     rows = task.read(FLAGS.data, _columns(task), labelled=FLAGS.labelled)
     if FLAGS.submission and FLAGS.labelled:
         count = len(task.read(FLAGS.data, _columns(task), labelled=False))
@@ -84,7 +77,7 @@ def _read(task):
                 f"{FLAGS.data}: {count - len(rows)} of {count} rows have no label and are left out, but "
                 f"--submission={FLAGS.submission} numbers all of them; set --nolabelled"
             )
-    return rows
+    return rows, row_ids(FLAGS.data, FLAGS.columns) if FLAGS.submission == "CLUE" else None
 
 
 def main():
@@ -92,20 +85,21 @@ def main():
     from kbert import inference, run_report
     from kbert.evaluation import benchmark_file, write_whole
 
-    _check_output()
+    output = Path(FLAGS.output_dir)
+    run_report.check_folder(output)
     answering = inference.pipeline(FLAGS.model_dir, FLAGS.batch_size)
-    task, output = answering.task, Path(FLAGS.output_dir)
+    task = answering.task
     if FLAGS.submission:
         _check_submission(task)
-    rows = _read(task)
+    rows, ids = _read(task)
     encoded = task.encode(rows, labelled=FLAGS.labelled)
     answers = answering.answers(rows, encoded)
     metrics = {"examples": len(rows), "truncated": encoded.num_truncated}
     if FLAGS.labelled:
         metrics = {**task.scores(rows, answers), **metrics}
-    files = dict([benchmark_file(FLAGS.submission, task.name, answers)]) if FLAGS.submission else {}
+    files = dict([benchmark_file(FLAGS.submission, task.name, answers, ids)]) if FLAGS.submission else {}
     output.mkdir(parents=True, exist_ok=True)
-    run_report.remove_old(output, task)
+    run_report.remove_old(output, *files)
     run_report.write_predictions(output, task, rows, answers, labelled=FLAGS.labelled)
     for name, text in {**files, "metrics.json": json.dumps(metrics, indent=2) + "\n"}.items():
         write_whole(output / name, text)

@@ -112,7 +112,7 @@ def main():
     tokenizer = WordPieceTokenizer(start.vocab_path, lowercase=start.lowercase)
     max_length = min(FLAGS.max_length, start.config.longest_sequence)
     options = settings_from_flags(TaskOptions).given(FLAGS.task, kind.options)
-    options |= {name: FLAGS[name].value for name in kind.kept_of_columns}
+    options |= kind.columns_to_keep(FLAGS.train, _columns(FLAGS.train_split))
     task = kind.learn(train, tokenizer, max_length, best_score=FLAGS.best_score, **options)
     encoded = task.encode(train)
     logging.info(

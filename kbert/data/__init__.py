@@ -40,11 +40,13 @@ from kbert.data.readers import ScoredExample as ScoredExample
 from kbert.data.readers import read_examples as read_examples
 from kbert.data.readers import read_label_sets as read_label_sets
 from kbert.data.readers import read_scored_examples as read_scored_examples
+from kbert.data.readers import row_ids as row_ids
 from kbert.data.record_settings import RecordSettings as RecordSettings
 from kbert.data.record_stream import damage_named as damage_named
 from kbert.data.record_stream import masked_batches as masked_batches
 from kbert.data.row_packing import pack_rows as pack_rows
 from kbert.data.similar_text_readers import Triple as Triple
+from kbert.data.similar_text_readers import read_anchors as read_anchors
 from kbert.data.similar_text_readers import read_similar_texts as read_similar_texts
 from kbert.data.similar_text_readers import read_triples as read_triples
 from kbert.data.tagging_readers import TaggedText as TaggedText

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from kbert.data.labelled_rows import Column, read_columns
+from kbert.data.labelled_rows import Column, read_columns, warn_of_unsaid
 from kbert.errors import InputError
 
 
@@ -65,12 +65,13 @@ def read_choices(
         Column("choices", None, ("choices", "options", "endings")),
         Column("label", label_column if labelled else "", ("label", "answer")),
     ]
-    examples = []
+    examples, unsaid = [], []
     for place, (context, question, choices, label) in read_columns(
         source, wanted, split=split, data_dir=data_dir
     ):
         if not isinstance(choices, list) or len(choices) < 2 or not all(isinstance(c, str) for c in choices):
             raise InputError(f"{place}: the choices are {choices!r}; expected a list of 2 texts or more")
+        unsaid += [place] if context is None else []
         texts = [text for text in (context, question) if text]
         if not texts:
             raise InputError(f"{place}: the row has neither 'context' nor 'question'; expected one or both")
@@ -81,6 +82,8 @@ def read_choices(
             raise InputError(f"{place}: the row has no label; expected the number of the right choice")
         number = None if label is None else _number(label, choices, place)
         examples.append(ChoiceExample(texts[0], (texts + [""])[1], tuple(choices), number, place))
+    if len(unsaid) < len(examples):
+        warn_of_unsaid(source, unsaid, "passage", none="''")
     return examples
 
 

@@ -185,7 +185,7 @@ def answer_faults(train: Sequence[Question], dev: Sequence[Question] = ()) -> li
     return _found(
         ("empty question or passage", (r.source for r in [*train, *dev] if not r.question or not r.context)),
         (
-            "answer that is not in its passage (not trained on)",
+            "answer that is not in its passage, or in several places (not trained on)",
             (f"{row.source} ({answer.text[:20]!r})" for row, answer in answers if answer.start is None),
         ),
         (

@@ -81,12 +81,16 @@ def read_columns(
         rows = _tfds_rows(source.removeprefix("tfds:"), split, data_dir)
     else:
         rows = _file_rows(Path(source), names)
-    found, first = None, ""
+    found, first, said_first = None, "", ()
     for place, row in rows:
         if found is None:
             found, first = _columns(row, columns, place), place
+            said_first = [name for name, value in row.items() if value is not None]
             if told:
                 _tell(source, columns, found, row)
+        for column, name in zip(columns, found, strict=True):
+            if name is not None and row.get(name) is None:
+                _refuse_another_name(row, column, name, (*found, *said_first), place)
         found = [
             _late(row, column, found, place, first) if name is None else name
             for column, name in zip(columns, found, strict=True)
@@ -96,18 +100,19 @@ def read_columns(
         raise InputError(f"{source}: has no rows; expected a header line and at least one row of data")
 
 
-def warn_of_unsaid(source: str, places: Sequence[str], what: str) -> None:
+def warn_of_unsaid(source: str, places: Sequence[str], what: str, none: str = "[]") -> None:
     """Tells of rows that say nothing of what they may have none of: is it none, or a name misspelt?
 
     Args:
         source: Of the rows.
         places: File and line of each.
         what: They may have, in words.
+        none: What says that a row has none.
     """
     if places:
         logging.warning(
-            "%s: %d rows, such as %s, do not say what %s they have, and are read as without any; [] says so",
-            *(source, len(places), places[0], what),
+            "%s: %d rows, such as %s, do not say what %s they have, and are read as without any; %s says so",
+            *(source, len(places), places[0], what, none),
         )
 
 
@@ -163,10 +168,10 @@ def _value(row: dict, column: Column, name: str | None, place: str) -> Any:
 
 
 def _late(row: dict, column: Column, taken: Container[str | None], place: str, first: str) -> str | None:
-    """The name of a column that the rows before this one had not, of JSON, whose rows have keys of their own.
+    """The name of a column that no row before this one had, of JSON, whose rows have keys of their own.
 
     Raises:
-        InputError: All rows must agree on it.
+        InputError: All rows must have it, or none.
     """
     if column.asked == "":
         return None
@@ -177,6 +182,27 @@ def _late(row: dict, column: Column, taken: Container[str | None], place: str, f
             f"{place}: has {name!r}, which {first} has not; expected the same names in each row{remedy}"
         )
     return name
+
+
+def _refuse_another_name(row: dict, column: Column, name: str, known: Container, place: str) -> None:
+    """Refuses a row of JSON that has the column, but by another customary name: it would be lost.
+
+    Args:
+        row: Without a value under `name`.
+        column: The column.
+        name: Its name in the rows before this one.
+        known: Names that are something else here: the first row has them too, or they are read already.
+        place: Of the row.
+
+    Raises:
+        InputError: It has.
+    """
+    if column.asked is None:
+        other = column.customary_name({key for key in row if row[key] is not None and key not in known})
+        if other is not None:
+            raise InputError(
+                f"{place}: has {other!r}, the rows before it {name!r}; expected the same names in each row"
+            )
 
 
 def _file_rows(path: Path, names: Sequence[str] | None) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -235,15 +261,23 @@ def _table_rows(lines, path, names):
     if not header or header == [""]:
         raise InputError(f"{path}: is empty; expected a header line with the names of the columns")
     twice = {name: _SEVERAL for name in header if header.count(name) > 1}
+    broken = []
     for number, values in lines:
         if values == [""] and len(header) > 1:
             continue
-        if len(values) != len(header):
-            raise InputError(
-                f"{path}:{number}: {len(values)} columns, but {'--columns' if names else 'the header'} names "
-                f"{len(header)} ({', '.join(header)}); a separator is missing or too many"
-            )
-        yield f"{path}:{number}", {**dict(zip(header, values, strict=True)), **twice}
+        if len(values) == len(header):
+            yield f"{path}:{number}", {**dict(zip(header, values, strict=True)), **twice}
+        else:
+            broken.append((number, len(values)))
+    if broken:
+        # Told of all at once: whoever mends the file must look at each, as in QQP's of GLUE.
+        (number, count), *others = broken
+        listed = ", ".join(str(line) for line, _ in others[:10]) + (", ..." if others[10:] else "")
+        raise InputError(
+            f"{path}:{number}: {count} columns, but {'--columns' if names else 'the header'} names "
+            f"{len(header)} ({', '.join(header)}); a separator is missing or too many"
+            + (f"; {len(others)} more such lines: {listed}" if others else "")
+        )
 
 
 def _json_rows(file, path, names):

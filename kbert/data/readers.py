@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ TEXT_COLUMNS = (
 )
 PAIR_COLUMNS = (
     *(("sentence", "question"), "text_pair", "text_b", "sentence2"),
-    *("#2 String", "hypothesis", "question2"),
+    *("#2 String", "hypothesis", "hypo", "question2"),
 )
 _LABEL_COLUMNS = ("label", "Quality", "labels", "class")
 SCORE_COLUMNS = ("score", "label", "similarity", "similarity_score")
@@ -102,25 +102,45 @@ def read_examples(
         *_texts(text_column, pair_column),
         Column("label", label_column, _LABEL_COLUMNS, required=labelled, may_vary=not labelled),
     ]
-    examples, left_out = [], []
-    for place, (text, pair, label) in read_columns(
-        source, wanted, names=columns, split=split, data_dir=data_dir
-    ):
+    examples = []
+    rows = _answered(source, wanted, no_label if labelled else "", columns, split, data_dir)
+    for place, (text, pair, label) in rows:
         if labelled and (label is None or label == ""):
             raise InputError(f"{place}: the label is empty; every row needs one")
         if labelled and isinstance(label, list | dict):
             raise InputError(f"{place}: the label is {label!r}; expected one, or --task=multi_label")
-        example = Example(str(text), _text(pair), _text(label), place)
-        (left_out if labelled and no_label and example.label == no_label else examples).append(example)
+        examples.append(Example(str(text), _text(pair), _text(label), place))
+    return examples
+
+
+def _answered(
+    source: str,
+    wanted: Sequence[Column],
+    no_label: str,
+    names: Sequence[str] | None,
+    split: str,
+    data_dir: str | None,
+) -> Iterator[tuple[str, list]]:
+    """The rows of `read_columns` without those whose answer, in the last column, says that there is none.
+
+    Raises:
+        InputError: All are such.
+    """
+    kept, left_out = 0, []
+    for place, values in read_columns(source, wanted, names=names, split=split, data_dir=data_dir):
+        if no_label and _text(values[-1]) == no_label:
+            left_out.append(place)
+        else:
+            kept += 1
+            yield place, values
     if left_out:
         logging.warning(
             "%s: %d of %d rows have the label %r, which means none, and are left out; the first is %s; "
             "--no_label= keeps them",
-            *(source, len(left_out), len(left_out) + len(examples), no_label, left_out[0].source),
+            *(source, len(left_out), len(left_out) + kept, no_label, left_out[0]),
         )
-    if not examples:
+    if not kept:
         raise InputError(f"{source}: no row has a label; all are {no_label!r}; --no_label= keeps them")
-    return examples
 
 
 def read_label_sets(
@@ -130,6 +150,7 @@ def read_label_sets(
     pair_column: str | None = None,
     label_column: str | None = None,
     columns: Sequence[str] | None = None,
+    no_label: str = "-",
     separator: str = ",",
     split: str = "train",
     data_dir: str | None = None,
@@ -144,6 +165,7 @@ def read_label_sets(
         label_column: The labels: a list in JSON, in a cell of a table too, or a string with `separator`
             between them. Empty: none.
         columns: As for `read_examples`.
+        no_label: As for `read_examples`; it is all that such a row has in the place of labels.
         separator: Between labels; white space around it does not count.
         split: As for `read_examples`.
         data_dir: As for `read_examples`.
@@ -160,7 +182,7 @@ def read_label_sets(
     if not separator:
         raise InputError("--separator= is empty; expected what stands between labels, such as a comma")
     examples, unsaid = [], []
-    rows = read_columns(source, wanted, names=columns, split=split, data_dir=data_dir)
+    rows = _answered(source, wanted, no_label if labelled else "", columns, split, data_dir)
     for place, (text, pair, labels) in rows:
         unsaid += [place] if labels is None else []
         labels = dict.fromkeys(part for part in _label_parts(labels, separator, place) if part)
@@ -202,6 +224,7 @@ def read_scored_examples(
     pair_column: str | None = None,
     score_column: str | None = None,
     columns: Sequence[str] | None = None,
+    no_label: str = "-",
     split: str = "train",
     data_dir: str | None = None,
     labelled: bool = True,
@@ -214,6 +237,7 @@ def read_scored_examples(
         pair_column: As for `read_examples`.
         score_column: The number; None looks for a customary name, such as `score`.
         columns: As for `read_examples`.
+        no_label: As for `read_examples`, in the place of a score.
         split: As for `read_examples`.
         data_dir: As for `read_examples`.
         labelled: Whether every row must have a score.
@@ -225,11 +249,10 @@ def read_scored_examples(
         *_texts(text_column, pair_column),
         Column("score", score_column, SCORE_COLUMNS, required=labelled, may_vary=not labelled),
     ]
+    rows = _answered(source, wanted, no_label if labelled else "", columns, split, data_dir)
     return [
         ScoredExample(str(text), _text(pair), _number(score, place, labelled), place)
-        for place, (text, pair, score) in read_columns(
-            source, wanted, names=columns, split=split, data_dir=data_dir
-        )
+        for place, (text, pair, score) in rows
     ]
 
 
@@ -243,6 +266,28 @@ def _number(score: Any, place: str, labelled: bool) -> float | None:
     if not math.isfinite(number):
         raise InputError(f"{place}: the score is {score!r}; expected a number, such as 3.5")
     return number
+
+
+def row_ids(source: str, columns: Sequence[str] | None = None) -> list | None:
+    """What each row of a file has as its `id`, as the test files of CLUE do; None where no row has one.
+
+    Args:
+        source: Path of the file.
+        columns: As for `read_examples`.
+
+    Raises:
+        InputError: As for `read_examples`; or some rows have one, and others have none.
+    """
+    column = Column("id", None, ("id",), required=False, may_vary=True)
+    rows = [(place, value) for place, (value,) in read_columns(source, [column], names=columns, told=False)]
+    without = [place for place, value in rows if value in (None, "")]
+    if len(without) == len(rows):
+        return None
+    if without:
+        raise InputError(f"{without[0]}: has no 'id', which other rows have; expected one in each row")
+    # In a table all is text; in JSON an id stays what it is.
+    of_table = not source.lower().endswith((".json", ".jsonl"))
+    return [int(value) if of_table and value.isdecimal() else value for _, value in rows]
 
 
 def _texts(text_column: str | None, pair_column: str | None) -> list[Column]:

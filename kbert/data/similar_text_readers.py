@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kbert.data.examples import Example
 from kbert.data.labelled_rows import Column, read_columns
 from kbert.data.readers import PAIR_COLUMNS, SCORE_COLUMNS, TEXT_COLUMNS, ScoredExample, read_scored_examples
 from kbert.errors import InputError
+
+_ANCHOR_COLUMNS = ("anchor", "query", *TEXT_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,37 @@ def read_triples(
         InputError: As for `read_examples`; or a text is missing.
     """
     wanted = [
-        Column("text", text_column, ("anchor", "query", *TEXT_COLUMNS)),
+        Column("text", text_column, _ANCHOR_COLUMNS),
         Column("pair", pair_column, ("positive", *PAIR_COLUMNS)),
         Column("negative", None, ("negative",), required=False),
     ]
     rows = read_columns(source, wanted, names=columns, split=split, data_dir=data_dir)
     return [Triple(str(texts[0]), str(texts[1]), texts[2] and str(texts[2]), place) for place, texts in rows]
+
+
+def read_anchors(
+    source: str,
+    *,
+    text_column: str | None = None,
+    columns: Sequence[str] | None = None,
+    split: str = "train",
+    data_dir: str | None = None,
+) -> list[Example]:
+    """The first or only texts of a file, whatever else it has: those that are to have a vector.
+
+    Args:
+        source: As for `read_examples`.
+        text_column: As for `read_triples`.
+        columns: As for `read_examples`.
+        split: As for `read_examples`.
+        data_dir: As for `read_examples`.
+
+    Raises:
+        InputError: As for `read_examples`.
+    """
+    wanted = [Column("text", text_column, _ANCHOR_COLUMNS)]
+    rows = read_columns(source, wanted, names=columns, split=split, data_dir=data_dir)
+    return [Example(str(text), None, None, place) for place, (text,) in rows]
 
 
 def read_similar_texts(
@@ -96,7 +124,7 @@ def read_similar_texts(
             f"{without}: has no score, {with_one} has one; expected one in each row, or --label_column= to "
             f"read pairs that belong together"
         )
-    rows = read_scored_examples(source, score_column=score_column, **texts)
+    rows = read_scored_examples(source, score_column=score_column, no_label="", **texts)
     if rows[0].pair is None:
         raise InputError(f"{rows[0].source}: there is a score but no second text; set --pair_column")
     return rows

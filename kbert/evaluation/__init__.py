@@ -45,6 +45,7 @@ from kbert.evaluation.scores import several_labels_scores as several_labels_scor
 from kbert.evaluation.scores import tied_ranks as tied_ranks
 from kbert.evaluation.submissions import answers_json as answers_json
 from kbert.evaluation.submissions import benchmark_file as benchmark_file
+from kbert.evaluation.submissions import check_submission as check_submission
 from kbert.evaluation.submissions import clue_labels as clue_labels
 from kbert.evaluation.submissions import conll_columns as conll_columns
 from kbert.evaluation.submissions import glue_labels as glue_labels

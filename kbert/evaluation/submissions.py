@@ -62,7 +62,7 @@ def glue_scores(scores: Sequence[float]) -> str:
     return _numbered([f"{min(max(score, 0.0), 5.0):.3f}" for score in scores])
 
 
-def clue_labels(labels: Sequence[str], ids: Iterable[int] | None = None) -> str:
+def clue_labels(labels: Sequence[str], ids: Iterable[Any] | None = None) -> str:
     r"""A file of CLUE, such as `ocnli_50k_predict.json`: a JSON object with id and label in each line.
 
     Args:
@@ -81,13 +81,42 @@ def clue_labels(labels: Sequence[str], ids: Iterable[int] | None = None) -> str:
     return json_lines({"id": number, "label": label} for number, label in rows)
 
 
-def benchmark_file(name: str, task: str, answers: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+def check_submission(name: str, task: str, labels: Sequence[str] = ()) -> None:
+    """Makes sure that a model can fill a file of GLUE or CLUE, before it answers.
+
+    Args:
+        name: As for `benchmark_file`.
+        task: Name of the model's task.
+        labels: That it knows.
+
+    Raises:
+        InputError: There is no such file, it holds nothing that this task says, or GLUE has not these labels.
+    """
+    if name != "CLUE":
+        _check_known(name)
+    of_scores = name != "CLUE" and not GLUE_FILES[name]
+    needed = "regression" if of_scores else "classification"
+    if task != needed:
+        raise InputError(f"--submission={name}: is for --task={needed}; the model is of {task}")
+    allowed = labels if name == "CLUE" else GLUE_FILES[name]
+    foreign = [label for label in labels if label not in allowed]
+    if foreign:
+        raise InputError(
+            f"--submission={name}: GLUE expects {' or '.join(allowed)}, but a label of the model is "
+            f"{foreign[0]!r}; fine-tune with GLUE's own labels"
+        )
+
+
+def benchmark_file(
+    name: str, task: str, answers: Sequence[Mapping[str, Any]], ids: Sequence[Any] | None = None
+) -> tuple[str, str]:
     r"""The file of GLUE or CLUE for the answers of a task.
 
     Args:
         name: A file of GLUE without `.tsv`, or `CLUE`.
         task: Name of the task that answered.
         answers: Of all rows of the test file, in their order.
+        ids: Of these rows in a file of CLUE; None counts from 0, as in all files of GLUE.
 
     Returns:
         Name of the file, and its text.
@@ -99,16 +128,11 @@ def benchmark_file(name: str, task: str, answers: Sequence[Mapping[str, Any]]) -
         >>> benchmark_file("RTE", "classification", [{"label": "entailment"}])
         ('RTE.tsv', 'index\tprediction\n0\tentailment\n')
     """
-    if name != "CLUE":
-        _check_known(name)
-    of_scores = name != "CLUE" and not GLUE_FILES[name]
-    needed, field = ("regression", "score") if of_scores else ("classification", "label")
-    if task != needed:
-        raise InputError(f"--submission={name}: is for --task={needed}; the model is of {task}")
-    values = [answer[field] for answer in answers]
+    check_submission(name, task)
+    values = [answer["score" if task == "regression" else "label"] for answer in answers]
     if name == "CLUE":
-        return "clue_predict.json", clue_labels(values)
-    return f"{name}.tsv", glue_scores(values) if of_scores else glue_labels(name, values)
+        return "clue_predict.json", clue_labels(values, ids)
+    return f"{name}.tsv", glue_scores(values) if task == "regression" else glue_labels(name, values)
 
 
 def answers_json(answers: Mapping[str, str]) -> str:

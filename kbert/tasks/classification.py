@@ -25,16 +25,11 @@ class Classification(TextTask):
 
     name = "classification"
     best_score = "accuracy"
-    kept_of_columns = ("no_label",)
 
     @classmethod
     def read(cls, source, columns, labelled=True):
         return data.read_examples(
-            source,
-            label_column=columns.label,
-            no_label=columns.no_label,
-            labelled=labelled,
-            **read_arguments(columns),
+            source, label_column=columns.label, labelled=labelled, **read_arguments(cls, columns)
         )
 
     @classmethod

@@ -40,9 +40,10 @@ class Embedding(Task):
 
     @classmethod
     def read(cls, source, columns, labelled=True):
+        columns.refuse_others(cls.name, ("text", "pair", "label", "names"))
         texts = {"text_column": columns.text, "columns": columns.names, "split": columns.split}
         if not labelled:
-            return data.read_examples(source, pair_column="", labelled=False, **texts)
+            return data.read_anchors(source, **texts)
         return data.read_similar_texts(source, pair_column=columns.pair, score_column=columns.label, **texts)
 
     @classmethod

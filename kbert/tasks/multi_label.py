@@ -29,7 +29,7 @@ class MultiLabel(TextTask):
 
     name = "multi_label"
     best_score = "micro_f1"
-    kept_of_columns = ("separator",)
+    kept_of_columns = ("no_label", "separator")
 
     def __init__(self, spec: Mapping[str, Any], tokenizer):
         # A model from Hugging Face comes without a threshold.
@@ -42,7 +42,7 @@ class MultiLabel(TextTask):
             label_column=columns.label,
             separator=columns.separator,
             labelled=labelled,
-            **read_arguments(columns),
+            **read_arguments(cls, columns),
         )
 
     @classmethod

@@ -29,7 +29,7 @@ class Regression(TextTask):
     @classmethod
     def read(cls, source, columns, labelled=True):
         return data.read_scored_examples(
-            source, score_column=columns.label, labelled=labelled, **read_arguments(columns)
+            source, score_column=columns.label, labelled=labelled, **read_arguments(cls, columns)
         )
 
     @classmethod

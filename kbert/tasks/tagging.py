@@ -25,7 +25,7 @@ from kbert.models import BertTagger, TaggingObjective
 from kbert.tag_schemes import Entity, entities_of, split_tag, tags_of
 from kbert.tasks.tagging_answers import answer_of, stitch
 from kbert.tasks.tagging_encoding import encode_words
-from kbert.tasks.task import Task, refuse_data_set
+from kbert.tasks.task import Columns, Task, refuse_data_set
 from kbert.tasks.texts import check_texts, check_windows_wanted
 
 #: Of `--scheme`: how entities are written for the model, whatever the file has.
@@ -48,6 +48,7 @@ class Tagging(Task):
     name = "tagging"
     best_score = "f1"
     options = {"scheme": "BIO", "crf": False, "long_text": "windows", "stride": None}
+    kept_of_columns = ("word_column", "tag_column")
 
     def __init__(self, spec, tokenizer):
         if "scheme" not in spec and not all(map(_is_entity_tag, spec["tags"])):
@@ -74,18 +75,25 @@ class Tagging(Task):
     def read(cls, source, columns, labelled=True):
         refuse_data_set(source, cls.name)
         columns.refuse_others(cls.name, ("text", "label", "names"))
-        if Path(source).suffix.lower() in (".jsonl", ".json"):
+        if _is_json(source):
             if columns.names:
                 raise InputError(f"{source}: --columns is for files of columns; JSON names its own")
             return data.read_entities(
                 source, text_column=columns.text, entities_column=columns.label, labelled=labelled
             )
+        word_column, tag_column = _column_numbers(columns)
         return data.read_conll(
             source,
-            word_column=_column_number("text", columns.text, columns.names, 0),
-            tag_column=_column_number("label", columns.label, columns.names, -1) if labelled else None,
+            word_column=word_column,
+            tag_column=tag_column if labelled else None,
             num_columns=len(columns.names) if columns.names else None,
         )
+
+    @classmethod
+    def columns_to_keep(cls, source, columns):
+        # In JSON columns have names, which say nothing of the numbers in other files.
+        numbers = () if _is_json(source) else _column_numbers(columns)
+        return dict(zip(cls.kept_of_columns, numbers, strict=False))
 
     @classmethod
     def faults(cls, train, dev):
@@ -160,7 +168,8 @@ class Tagging(Task):
         return {"accuracy": hits / max(1, sum(map(len, gold)))}
 
     def prediction_row(self, row: TaggedText, answer: dict):
-        gold = {"gold": list(row.tags)} if row.tags else {}
+        # In the scheme of the answer's own tags, so that the two can be compared.
+        gold = {"gold": list(self._in_scheme([row])[0].tags)} if row.tags else {}
         return {"source": row.source, "text": row.text, **gold, **answer}
 
     def report_parts(self, rows: Sequence[TaggedText], answers):
@@ -192,6 +201,18 @@ class Tagging(Task):
 
     def _in_scheme(self, rows: Sequence[TaggedText]) -> Sequence[TaggedText]:
         return rows if self.scheme is None else data.convert_tags(rows, self.scheme)
+
+
+def _is_json(source: str) -> bool:
+    return Path(source).suffix.lower() in (".jsonl", ".json")
+
+
+def _column_numbers(columns: Columns) -> tuple[int, int]:
+    """Of words and of tags, in a file of columns."""
+    return (
+        _column_number("text", columns.text, columns.names, columns.word_column),
+        _column_number("label", columns.label, columns.names, columns.tag_column),
+    )
 
 
 def _column_number(role: str, asked: str | None, names: Sequence[str] | None, customary: int) -> int:

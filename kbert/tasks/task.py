@@ -14,6 +14,16 @@ from kbert.errors import InputError
 from kbert.models import HeadModel
 from kbert.text import WordPieceTokenizer
 
+#: Fields of `Columns` that a user gives, and the flag of each.
+_FLAGS = {
+    "text": "text_column",
+    "pair": "pair_column",
+    "label": "label_column",
+    "names": "columns",
+    "separator": "separator",
+    "no_label": "no_label",
+}
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -27,6 +37,8 @@ class Columns:
         separator: Between several labels of one row.
         no_label: What stands for a label that people did not agree on; `""`: nothing does.
         split: Of a `tfds:` dataset.
+        word_column: Number of the column of words in a file of columns, where `text` names none.
+        tag_column: That of the tags, where `label` names none.
     """
 
     text: str | None = None
@@ -36,23 +48,23 @@ class Columns:
     separator: str = ","
     no_label: str = "-"
     split: str = "train"
+    word_column: int = 0
+    tag_column: int = -1
 
     def refuse_others(self, task: str, known: Sequence[str]) -> None:
-        """Refuses names of columns that a task does not look at: whoever gave them expects that it does.
+        """Refuses what a task does not look at: whoever gave it expects that it does.
 
         Args:
             task: Its name.
-            known: Those of `text`, `pair`, `label` and `names` that it looks at.
+            known: The fields that it looks at.
 
         Raises:
             InputError: Another one is given.
         """
-        for name in ("text", "pair", "label", "names"):
-            if getattr(self, name) and name not in known:
-                flag = "columns" if name == "names" else f"{name}_column"
-                raise InputError(
-                    f"--{flag} says nothing to --task={task}, whose files have fixed names; leave it out"
-                )
+        for name, flag in _FLAGS.items():
+            value = getattr(self, name)
+            if name not in known and value and value != getattr(Columns, name):
+                raise InputError(f"--{flag} says nothing to --task={task}; leave it out")
 
 
 def refuse_data_set(source: str, task: str) -> None:
@@ -121,6 +133,16 @@ class Task(abc.ABC):
         spec = {"name": cls.name, "max_length": max_length, "lowercase": tokenizer.lowercase}
         chosen = {} if best_score is None else {"best_score": best_score}
         return cls({**spec, **options, **cls.learned(rows), **chosen}, tokenizer)
+
+    @classmethod
+    def columns_to_keep(cls, source: str, columns: Columns) -> dict[str, Any]:
+        """What `spec` takes of the columns of the training file: the fields in `kept_of_columns`.
+
+        Args:
+            source: The file.
+            columns: As it was read.
+        """
+        return {name: getattr(columns, name) for name in cls.kept_of_columns}
 
     @property
     def kept_columns(self) -> dict[str, Any]:

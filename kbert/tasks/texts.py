@@ -9,7 +9,7 @@ from kbert import data
 from kbert.data import EncodedRows
 from kbert.errors import InputError
 from kbert.evaluation import POOLINGS, MarkedText
-from kbert.tasks.task import Task, owners
+from kbert.tasks.task import Columns, Task, owners
 
 
 class TextTask(Task):
@@ -22,6 +22,7 @@ class TextTask(Task):
     """
 
     options = {"long_text": "truncate", "stride": None, "window_pooling": "mean"}
+    kept_of_columns = ("no_label",)
 
     def __init__(self, spec, tokenizer):
         super().__init__(spec, tokenizer)
@@ -74,12 +75,18 @@ class TextTask(Task):
         )
 
 
-def read_arguments(columns) -> dict:
-    """What the readers of texts and pairs take of `Columns`, but for the column of the answer."""
+def read_arguments(kind: type[TextTask], columns: Columns) -> dict:
+    """What the readers of texts and pairs take of `Columns`, but for the column of the answer.
+
+    Raises:
+        InputError: The task does not look at one of them.
+    """
+    columns.refuse_others(kind.name, ("text", "pair", "label", "names", *kind.kept_of_columns))
     return {
         "text_column": columns.text,
         "pair_column": columns.pair,
         "columns": columns.names,
+        "no_label": columns.no_label,
         "split": columns.split,
     }
 

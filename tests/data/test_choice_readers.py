@@ -67,6 +67,25 @@ def test_some_rows_may_have_a_passage(tmp_path):
     assert (second.text, second.question) == ("p", "q")
 
 
+def test_a_passage_by_another_name_is_not_lost(tmp_path, caplog):
+    """As where files of two sources were put together, or a name is misspelt."""
+    row = {"question": "q", "choices": ["a", "b"], "label": 0}
+    with pytest.raises(InputError, match="c.jsonl:2: has 'passage', the rows before it 'context'; .*same"):
+        read(tmp_path, row | {"context": "p"}, row | {"passage": "r"})
+    with pytest.raises(InputError, match="c.jsonl:2: has 'passage', the rows before it 'context'"):
+        read(
+            tmp_path,
+            row | {"context": "p", "passage": None},
+            row | {"context": None, "passage": "r"},
+        )
+    read(tmp_path, row | {"context": "p"}, row | {"context": ""}, row)
+    assert "1 rows, such as" in caplog.text and "c.jsonl:3, do not say what passage" in caplog.text
+    first, second = read(tmp_path, *[row | {"context": text, "article": "x"} for text in ("p", None)])
+    assert (first.text, second.text) == ("p", "q")  # What all rows have is something else.
+    read(tmp_path, row, row)
+    assert caplog.text.count("do not say") == 2
+
+
 @pytest.mark.parametrize("label", ["", -1, None, "?"])
 def test_what_a_test_file_has_in_place_of_a_label(tmp_path, label):
     (row,) = read(tmp_path, {"question": "q", "choices": ["a", "b"], "label": label}, labelled=False)

@@ -148,7 +148,7 @@ def test_faults_of_answers():
         answer_faults([asked("1", lost, right), asked("2", lost), asked("3", moved)], [asked("1", right)])
     )
     assert found == {
-        "answer that is not in its passage (not trained on)": (
+        "answer that is not in its passage, or in several places (not trained on)": (
             2,
             ("q.json: question 1 ('xy')", "q.json: question 2 ('xy')"),
         ),

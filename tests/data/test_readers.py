@@ -13,6 +13,7 @@ from kbert.data import (
     read_scored_examples,
     read_similar_texts,
     read_triples,
+    row_ids,
 )
 from kbert.data.labelled_rows import Column, read_columns
 from kbert.errors import InputError
@@ -81,12 +82,26 @@ def test_an_empty_pair_column_reads_single_texts(tmp_path):
             '{"text": "x", "label": 1}\n{"text": "x", "text_b": "y", "label": 1}\n',
             "a.jsonl:2: has 'text_b', which .*a.jsonl:1 has not; .*same names.*--pair_column= to read single",
         ),
+        (
+            "a.jsonl",
+            '{"text": "x", "label": 1}\n{"text": "y", "class": 2}\n',
+            "a.jsonl:2: has 'class', the rows before it 'label'; expected the same names in each row",
+        ),
         ("a.xlsx", "x", "extension '.xlsx'"),
     ],
 )
 def test_bad_files_name_file_line_and_remedy(tmp_path, name, text, message):
     with pytest.raises(InputError, match=message):
         read_examples(write(tmp_path / name, text))
+
+
+def test_all_broken_lines_of_a_file_are_named(tmp_path):
+    """QQP of GLUE has two dozen in the middle of it."""
+    lines = ["text\tlabel", "x\t1", "y", "z\t0", "a\tb\tc"]
+    with pytest.raises(InputError, match=r"a.tsv:3: 1 columns, .* names 2 .*; 1 more such lines: 5$"):
+        read_examples(write(tmp_path / "a.tsv", "\n".join(lines)))
+    with pytest.raises(InputError, match=r"; 14 more such lines: 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, \.\.\.$"):
+        read_examples(write(tmp_path / "b.tsv", "\n".join([*lines, *["y"] * 13])))
 
 
 @pytest.mark.parametrize(
@@ -367,6 +382,11 @@ def test_sts_b(shared):
     assert (len(rows), rows[0].score) == (1358, 5.0)
 
 
+def test_what_the_texts_of_xnli_are_called(tmp_path):
+    path = write(tmp_path / "multinli.train.zh.tsv", "premise\thypo\tlabel\np\th\tneutral\n")
+    assert plain(read_examples(path)) == [("p", "h", "neutral")]
+
+
 def test_a_question_and_a_sentence_are_a_pair(tmp_path):
     """As QNLI has them; a sentence alone is a single text, and so is one that was asked for."""
     path = write(tmp_path / "qnli.tsv", "index\tquestion\tsentence\tlabel\n0\tq?\ts\tentailment\n")
@@ -404,6 +424,30 @@ def test_each_row_is_answered_in_its_place(tmp_path, name, content, texts):
     (tmp_path / name).write_bytes(content.encode())
     rows = read_examples(str(tmp_path / name), labelled=False)
     assert [row.text for row in rows] == texts
+
+
+@pytest.mark.parametrize(
+    "name, content, ids",
+    [
+        (
+            "a.jsonl",
+            '{"text": "x", "id": 5}\n{"text": "y", "id": 7}\n{"text": "z", "id": "09"}\n',
+            [5, 7, "09"],
+        ),
+        ("a.tsv", "id\ttext\n5\tx\n7b\ty\n", [5, "7b"]),
+        ("b.jsonl", '{"text": "x"}\n{"text": "y", "id": null}\n', None),
+        ("b.csv", "id,text\n,x\n", None),
+    ],
+)
+def test_the_ids_of_a_file(tmp_path, name, content, ids):
+    assert row_ids(write(tmp_path / name, content)) == ids
+
+
+def test_ids_of_some_rows_alone_and_without_a_header(tmp_path):
+    for rows, line in [('{"id": 0}\n{"text": "y"}\n', 2), ('{"text": "x"}\n{"id": 0}\n', 1)]:
+        with pytest.raises(InputError, match=f"a.jsonl:{line}: has no 'id', which other rows have"):
+            row_ids(write(tmp_path / "a.jsonl", rows))
+    assert row_ids(write(tmp_path / "c.tsv", "5\tx\n"), ["id", "text"]) == [5]
 
 
 def test_some_pairs_with_scores_and_some_without(tmp_path):

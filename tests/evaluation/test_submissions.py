@@ -10,6 +10,7 @@ from kbert.errors import InputError
 from kbert.evaluation import (
     answers_json,
     benchmark_file,
+    check_submission,
     clue_labels,
     conll_columns,
     entity_scores,
@@ -34,6 +35,10 @@ def test_each_benchmark_has_a_file_of_its_own():
         glue_labels("MNLI-m", ["neutral"]),
     )
     assert benchmark_file("CLUE", "classification", label) == ("clue_predict.json", clue_labels(["neutral"]))
+    (_, with_id), (_, counted) = (
+        benchmark_file(name, "classification", label, ids=[7]) for name in ("CLUE", "MNLI-m")
+    )
+    assert json.loads(with_id)["id"] == 7 and rows_of(counted)[1] == ["0", "neutral"]
     assert benchmark_file("STS-B", "regression", score) == ("STS-B.tsv", glue_scores([2.5]))
     for name, task in [("STS-B", "classification"), ("CLUE", "regression"), ("RTE", "tagging")]:
         with pytest.raises(
@@ -59,6 +64,18 @@ def test_glue_wants_its_own_labels():
         glue_labels("SST2", ["0"])
     with pytest.raises(InputError, match="has scores, no labels"):
         glue_labels("STS-B", ["0"])
+
+
+def test_a_model_of_other_labels_is_told_before_it_answers():
+    two, three = ["entailment", "not_entailment"], ["contradiction", "entailment", "neutral"]
+    check_submission("RTE", "classification", two[::-1])
+    check_submission("MNLI-m", "classification", three)
+    check_submission("CLUE", "classification", ["体育"])
+    check_submission("STS-B", "regression")
+    with pytest.raises(
+        InputError, match="--submission=RTE: GLUE expects entailment or not_.*label .*is 'contradiction'"
+    ):
+        check_submission("RTE", "classification", three)
 
 
 def test_scores_of_sts_b_have_three_decimals_and_stay_in_range():

@@ -157,7 +157,12 @@ def test_files(text, rows, tmp_path):
 def test_texts_without_a_partner_can_be_read(tmp_path):
     file = tmp_path / "f.tsv"
     file.write_text("text\na b\n", encoding="utf-8")
-    assert Embedding.read(str(file), Columns(), labelled=False) == [Example("a b", None, None, f"{file}:2")]
+    read = [Example("a b", None, None, f"{file}:2")]
+    assert Embedding.read(str(file), Columns(), labelled=False) == read
+    for names in ("anchor\tpositive", "sentence1\tlabel", "positive\tquery"):
+        row = "a b\tc" if names[0] != "p" else "c\ta b"
+        file.write_text(f"{names}\n{row}\n", encoding="utf-8")
+        assert Embedding.read(str(file), Columns(), labelled=False) == read
     file.write_text("text\tscore\na b\t3\n", encoding="utf-8")
     with pytest.raises(InputError, match="f.tsv:2: there is a score but no second text; set --pair_column"):
         Embedding.read(str(file), Columns())

@@ -64,7 +64,9 @@ def test_the_threshold_decides_and_is_chosen_on_dev(tokenizer):
     assert again.scores(DATA, answers) == {"micro_f1": 1.0, "macro_f1": 1.0, "exact_match": 1.0}
     answers[1] = {"labels": ["good"], "label_ids": [1]}  # One of four found wrongly, one missed.
     # Scripts read further files as the training file was.
-    assert MultiLabel({**task.spec, "separator": ";"}, tokenizer).kept_columns == {"separator": ";"}
+    kept = {"no_label": "", "separator": ";"}
+    assert MultiLabel.columns_to_keep("f.tsv", Columns(**kept)) == kept
+    assert MultiLabel({**task.spec, **kept}, tokenizer).kept_columns == kept
     scores = again.scores(DATA, answers)
     assert scores["micro_f1"] == pytest.approx(2 * 3 / 8) and scores["exact_match"] == 0.75
 
@@ -107,6 +109,10 @@ def test_files_with_separators_and_without_labels(tmp_path, tokenizer):
     file.write_text("text\tlabels\ngood film\tg; f\nfilm\tf\nbad\t\n", encoding="utf-8")
     read = MultiLabel.read(str(file), Columns(separator=";"))
     assert [row.labels for row in read] == [("g", "f"), ("f",), ()]
+    file.write_text("text\tlabels\na\tx\nb\t-\nc\t-,x\n", encoding="utf-8")
+    assert [row.labels for row in MultiLabel.read(str(file), Columns())] == [("x",), ("-", "x")]
+    assert len(MultiLabel.read(str(file), Columns(), labelled=False)) == 3
+    assert len(MultiLabel.read(str(file), Columns(no_label=""))) == 3
     file.write_text("text\ngood film\n", encoding="utf-8")
     with pytest.raises(InputError, match="customary name for the label"):
         MultiLabel.read(str(file), Columns())

@@ -135,11 +135,15 @@ def test_a_threshold_for_no_answer_is_chosen_on_dev_and_kept(tokenizer):
         outputs["start_logits"][row][0] = 10.0 + difference
     assert [answer["answer"] for answer in task.answers(rows, encoded, outputs)] == [""] * 4
     chosen = task.chosen_on_dev(rows, encoded, outputs)
-    assert chosen == {"null_threshold": 2.0}
+    assert chosen == {"null_threshold": 2.5}
     task.spec.update(chosen)
     again = task_class("question_answering")(json.loads(json.dumps(task.spec)), tokenizer)
     answers = again.answers(rows, encoded, outputs)
     assert [answer["answer"] for answer in answers] == ["film", "", "good", ""]
+    moved = {name: [logits.copy() for logits in rows_of] for name, rows_of in outputs.items()}
+    for logits in moved["start_logits"]:
+        logits[0] += 1e-5
+    assert [answer["answer"] for answer in again.answers(rows, encoded, moved)] == ["film", "", "good", ""]
     assert again.scores(rows, answers) == squad_v2_scores(
         {"0": ["film"], "1": [], "2": ["good"], "3": []}, {"0": "film", "1": "", "2": "good", "3": ""}
     )
@@ -218,3 +222,20 @@ def test_columns_that_a_task_does_not_look_at():
             QuestionAnswering.read("f.json", columns)
     with pytest.raises(InputError, match="--pair_column says nothing to --task=tagging"):
         task_class("tagging").read("f.txt", Columns(text="0", pair="1"))
+
+
+@pytest.mark.parametrize(
+    "name, flags",
+    [
+        ("classification", ["separator"]),
+        ("regression", ["separator"]),
+        ("embedding", ["separator", "no_label"]),
+        ("multiple_choice", ["separator", "no_label"]),
+        ("tagging", ["separator", "no_label"]),
+        ("question_answering", ["separator", "no_label"]),
+    ],
+)
+def test_marks_that_a_task_does_not_look_at(name, flags):
+    for flag in flags:
+        with pytest.raises(InputError, match=f"^--{flag} says nothing to --task={name}; leave it out"):
+            task_class(name).read("f.tsv", Columns(**{flag: "|"}))

@@ -71,5 +71,9 @@ def test_files(tmp_path, tokenizer):
     assert row == ScoredExample("a", "b", 4.5, f"{file}:2")
     (row,) = Regression.read(str(file), Columns(), labelled=False)
     assert row.score is None
+    file.write_text("text\tscore\na\t1\nb\tNA\n", encoding="utf-8")
+    assert [row.text for row in Regression.read(str(file), Columns(no_label="NA"))] == ["a"]
+    with pytest.raises(InputError, match="f.tsv:3: the score is 'NA'; expected a number"):
+        Regression.read(str(file), Columns())
     with pytest.raises(InputError, match="f:2: all 2 rows have the score 3.0; there is nothing to learn"):
         Regression.learn(rows(3.0, 3.0), tokenizer, 16)

@@ -1,5 +1,6 @@
 """Tagging: words find their pieces, windows are stitched, and every file's scheme gives the same scores."""
 
+import dataclasses
 import json
 import random
 
@@ -244,6 +245,8 @@ def test_who_knows_all_tags_scores_one(shared, name, vocab, scheme):
     answers = task.answers(rows, encoded, outputs)
     scores = task.scores(rows, answers)
     assert scores["f1"] == scores["accuracy"] == 1.0 and len(encoded) > len(rows)
+    said = map(task.prediction_row, rows, answers)
+    assert all(prediction["gold"] == prediction["tags"] for prediction in said)
     assert all(
         entity["text"] == row.text[entity["start"] : entity["end"]]
         for row, answer in zip(rows, answers, strict=True)
@@ -386,7 +389,34 @@ def test_a_submission_is_what_conlleval_reads(tiny_vocab, tmp_path):
     assert [row.tags for row in unlabelled] == [(), ()] and unlabelled == read_conll(path, tag_column=None)
     assert task.submission(unlabelled, answers)["predictions.conll"].startswith("good B-A\nfilm I-A\n\n")
     assert "gold" not in task.prediction_row(unlabelled[0], answers[0])
-    assert task.prediction_row(rows[0], answers[0])["gold"] == ["I-A", "B-A"]
+    assert task.prediction_row(rows[0], answers[0])["gold"] == ["S-A", "S-A"]
+    plain = one_task(rows, WordPieceTokenizer(str(tiny_vocab)), scheme="none")
+    assert plain.prediction_row(rows[0], answers[0])["gold"] == ["I-A", "B-A"]
+
+
+@pytest.mark.parametrize(
+    "columns, numbers",
+    [
+        (Columns(), (0, -1)),
+        (Columns(text="1", label="2"), (1, 2)),
+        (Columns(label="chunk", names=("word", "pos", "chunk", "ner")), (0, 2)),
+    ],
+)
+def test_further_files_are_read_by_the_columns_of_training(tiny_vocab, tmp_path, columns, numbers):
+    path, spans = tmp_path / "f.txt", tmp_path / "f.jsonl"
+    path.write_text("good JJ B-NP B-A\nfilm NN O O\n", encoding="utf-8")
+    spans.write_text('{"text": "a", "entities": []}\n', encoding="utf-8")
+    kept = Tagging.columns_to_keep(str(path), columns)
+    rows = Tagging.read(str(path), columns)
+    task = one_task(rows, WordPieceTokenizer(str(tiny_vocab)), **kept)
+    assert task.kept_columns == {"word_column": numbers[0], "tag_column": numbers[1]} == kept
+    later = Columns(**task.kept_columns)
+    assert Tagging.read(str(path), later) == rows
+    assert Tagging.read(str(path), dataclasses.replace(later, label="1"))[0].tags == ("JJ", "NN")
+    # Files of JSON have names, which are not kept; nor do models of earlier versions say anything.
+    assert len(Tagging.read(str(spans), later)) == 1
+    assert Tagging.columns_to_keep(str(spans), Columns(label="spans")) == {}
+    assert one_task(rows, WordPieceTokenizer(str(tiny_vocab))).kept_columns == {}
 
 
 def test_what_cannot_be_learned(tiny_vocab, caplog):
