@@ -19,7 +19,8 @@ WILL_DO := import ensurepip, sys; sys.exit(not (3, 10) <= sys.version_info[:2] <
 # More arguments for pytest, such as TESTFLAGS="-m ''" (the slow tests too) or TESTFLAGS="tests/text -x".
 TESTFLAGS ?=
 
-# Test files are shared out to this many processes; 0 runs them in pytest's own, as a debugger needs it.
+# Test files are shared out to this many processes, in their order: those with the fewest tests, which would
+# else come last, take the longest. 0 runs them in pytest's own process, as a debugger needs it.
 PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
@@ -29,7 +30,8 @@ quickstart: $(VENV)/.serve  ## train, export and serve a tiny BERT on the data i
 	@$(BIN)/python tf_scripts/quickstart.py
 
 test: $(VENV)/.test  ## run the tests, without the slow ones
-	@$(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=loadfile $(TESTFLAGS)
+	@$(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder \
+	    $(TESTFLAGS)
 
 venv: $(VENV)/.test  ## only make .venv, with everything the tests need
 	@echo "$(BIN)/python runs everything"

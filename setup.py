@@ -26,7 +26,7 @@ TEST = [
     # With its own Node.js from PyPI: without the extra, pyright fetches one from elsewhere.
     "pyright[nodejs]>=1.1.400,<2",
     "pytest>=8.4,<10",
-    "pytest-xdist>=3.6,<4",
+    "pytest-xdist>=3.8,<4",
     "ruff>=0.14,<1",
 ]
 
