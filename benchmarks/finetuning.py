@@ -189,9 +189,8 @@ def run_role(role, name, seed, work, *more):
     ]  # fmt: skip
     if FLAGS.limit:
         command.append(f"--limit={FLAGS.limit}")
-    path = (
-        f"{SCRIPT.parent.parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"  # The peer's may lack kbert.
-    )
+    # The peer's interpreter may lack kbert.
+    path = f"{SCRIPT.parent.parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     environment = {**os.environ, "PYTHONPATH": path.rstrip(os.pathsep)}
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
     return json.loads(done.stdout.splitlines()[-1])

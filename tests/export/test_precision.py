@@ -6,6 +6,7 @@ import types
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from kbert.checkpoints import save_folder
 from kbert.config import BertConfig
@@ -100,6 +101,14 @@ def kernels_kept(nodes):
     products = [node for node in nodes if node.op == "_QuantizedMatMul"]
     flags = [node.attr.get(name) for node in products for name in ("is_weight_const", "is_bias_const")]
     return {flag is None or flag.b for flag in flags}  # A SavedModel leaves out what is true by default.
+
+
+@pytest.mark.slow
+def test_an_export_of_keras_takes_8_bit_kernels_for_constants_too(make, tokenizer, tmp_path):
+    _, model = make("classification")
+    in_int8(model, encoder_inputs(tokenizer)).export(tmp_path, verbose=False)
+    saved = saved_model_pb2.SavedModel.FromString((tmp_path / "saved_model.pb").read_bytes())
+    assert kernels_kept(nodes_of(saved.meta_graphs[0].graph_def)) == {True}
 
 
 @pytest.mark.slow
