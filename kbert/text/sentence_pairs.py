@@ -149,9 +149,11 @@ def _single_runs(document: Document, max_tokens: int) -> Iterator[SentencePair]:
             yield SentencePair(run, [], 0)
             run = []
         run.extend(sentence)
-        while len(run) > max_tokens:
-            yield SentencePair(run[:max_tokens], [], 0)
-            run = run[max_tokens:]
+        begin = 0  # The rest is copied once, not at each cut: a sentence may be a book without line ends.
+        while len(run) - begin > max_tokens:
+            yield SentencePair(run[begin : begin + max_tokens], [], 0)
+            begin += max_tokens
+        del run[:begin]
     if run:
         yield SentencePair(run, [], 0)
 

@@ -2,6 +2,8 @@
 
 import collections
 import random
+import time
+from array import array
 
 import pytest
 
@@ -149,6 +151,15 @@ def test_without_a_second_text_whole_sentences_are_packed_and_every_token_is_the
     assert [len(p.first) for p in pairs(documents=[[[7] * 50]], next_sentence="none", max_length=22)] == [
         20, 20, 10,
     ]  # fmt: skip
+
+
+def test_a_book_in_one_sentence_is_cut_in_one_pass():
+    tokens = array("i", range(2_000_000))
+    began = time.monotonic()
+    found = pairs(documents=[[[-1], tokens, [-2]]], next_sentence="none", max_length=128)
+    assert time.monotonic() - began < 3  # To copy the rest at each cut takes several times as long.
+    assert [token for pair in found for token in pair.first] == [-1, *tokens, -2]
+    assert all(len(pair.first) == 126 for pair in found[1:-1])
 
 
 def test_the_generator_of_draws_decides():
