@@ -7,7 +7,7 @@ Garden. An interrupted run goes on when the same command is given again.
 
 Example:
   python tf_scripts/build_pretraining_data.py --input='corpus/*.txt' --vocab=vocab.txt --output_dir=records \
-      --workers=8
+      --workers=8 --shards=8
 """
 
 import time
@@ -45,7 +45,7 @@ flags.DEFINE_integer("max_span", 1, "Most words to mask in a row, if stored.", l
 flags.DEFINE_string(
     "output_dir", None, "Folder to write; records that are there are replaced.", required=True
 )
-flags.DEFINE_integer("shards", 4, "Number of files.", lower_bound=1)
+flags.DEFINE_integer("shards", 4, "Number of files; each is written by one process.", lower_bound=1)
 flags.DEFINE_integer(
     "passes", 1, "How often the corpus is cut into pairs, each time differently.", lower_bound=1
 )

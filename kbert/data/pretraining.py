@@ -52,7 +52,7 @@ def write_records(
         inputs: Files, globs, or `tfds:` names; see `kbert.data.corpus` for their forms.
         output_dir: Must not exist, or be a folder of records, which is replaced.
         settings: Of the records.
-        workers: Number of processes.
+        workers: Number of processes; of more than there are shards the others only tokenize.
         beam_options: If given, Apache Beam does the work, with these options, such as
             `["--runner=DirectRunner"]`: the same records, in other shards and another order.
 
@@ -61,6 +61,11 @@ def write_records(
             cannot be replaced.
     """
     output_dir = _replaceable(output_dir)
+    if beam_options is None and workers > settings.shards:
+        logging.warning(
+            "--shards=%d are written by as many processes; --shards=%d would let all --workers=%d write",
+            *(settings.shards, workers, workers),
+        )
     inputs = [os.fspath(name) for name in inputs]
     work = _Work(output_dir.parent / f".{output_dir.name}.partial", inputs, settings)
     goes_on = work.prepare()

@@ -96,6 +96,7 @@ def write_shard(task: ShardTask) -> Shard:
         with tf.io.TFRecordWriter(str(temporary / "shard")) as writer:
             for number in range(buckets):
                 bucket = list(_read_bucket(temporary / str(number)))
+                (temporary / str(number)).unlink()  # Else the disk would hold each record twice in the end.
                 rng.shuffle(bucket)
                 count += len(bucket)
                 for record in bucket:

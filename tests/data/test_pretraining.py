@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from kbert.data import RecordsDescription, pretraining, write_records
+from kbert.data import RecordsDescription, pretraining, shards, write_records
 from kbert.data.corpus import slice_corpus
 from kbert.data.record_settings import RecordSettings
+from kbert.data.work_pool import WorkPool
 from kbert.errors import InputError
 from kbert.text import Vocab
 
@@ -98,6 +99,28 @@ def test_shuffling_through_several_files_keeps_every_record(corpus, settings, tm
     write_records([corpus], tmp_path / "many", settings)
     assert records(tmp_path / "one") == records(tmp_path / "many")
     assert contents(tmp_path / "one") != contents(tmp_path / "many")
+
+
+def test_a_file_to_shuffle_is_gone_when_the_next_is_read(corpus, settings, tmp_path, monkeypatch):
+    """Or the disk would have to hold a shard twice."""
+    left, real = [], shards._read_bucket
+
+    def read(path):
+        left.append(len(list(path.parent.glob("[0-9]*"))))
+        return real(path)
+
+    monkeypatch.setattr(shards, "_BUCKET_BYTES", 500)
+    monkeypatch.setattr(shards, "_read_bucket", read)
+    write_records([corpus], tmp_path / "records", replace(settings, shards=1))
+    assert left == list(range(len(left), 0, -1)) and len(left) > 2
+
+
+def test_workers_that_have_no_shard_to_write_are_told(corpus, settings, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(pretraining, "WorkPool", lambda workers: WorkPool(1))
+    for workers in (3, 4):
+        write_records([corpus], tmp_path / "records", settings, workers=workers)
+    told = [record.getMessage() for record in caplog.records if "--shards" in record.getMessage()]
+    assert told == ["--shards=3 are written by as many processes; --shards=4 would let all --workers=4 write"]
 
 
 def test_without_next_sentence_every_token_is_there_once(corpus, settings, tmp_path):
