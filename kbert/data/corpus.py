@@ -10,7 +10,7 @@ import gzip
 import itertools
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -217,15 +217,25 @@ def _place(part: CorpusSlice, number: int) -> str:
 
 def _json_texts(part: CorpusSlice, field: str) -> Iterator[str]:
     for number, line in _decoded_lines(part):
-        if not line.strip():
-            continue
-        row = parse_object(line, functools.partial(_place, part, number))
-        if not isinstance(row.get(field), str):
-            raise InputError(
-                f"{_place(part, number)}: has no text in {field!r} (it has: {', '.join(row)}); set "
-                f"--text_field"
-            )
-        yield whole_characters(row[field])
+        if line.strip():
+            yield text_of_row(line, field, functools.partial(_place, part, number))
+
+
+def text_of_row(line: str, field: str, place: Callable[[], str]) -> str:
+    """The text in a line of a JSON file.
+
+    Args:
+        line: JSON.
+        field: Where the text is.
+        place: Gives file and line, for an error.
+
+    Raises:
+        InputError: The line is no JSON, or has no such field.
+    """
+    row = parse_object(line, place)
+    if not isinstance(row.get(field), str):
+        raise InputError(f"{place()}: has no text in {field!r} (it has: {', '.join(row)}); set --text_field")
+    return whole_characters(row[field])
 
 
 def _tfds_builder(source: str):

@@ -1,6 +1,8 @@
 """`stream_lines`: the lines of a corpus of any size as bytes, read once, with progress."""
 
+import contextlib
 import gzip
+import io
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -9,7 +11,7 @@ from typing import BinaryIO
 
 from absl import logging
 
-from kbert.data.corpus import CorpusSlice, read_lines
+from kbert.data.corpus import text_of_row
 from kbert.errors import InputError
 
 _GZIP = b"\x1f\x8b"
@@ -27,45 +29,62 @@ def stream_lines(files: Sequence[Path], *, strict: bool = True, text_field: str 
     one. Every few seconds a line is logged with how far it is, the rate and the time left.
 
     Args:
-        files: Text in UTF-8, plain or gzip (told by the first bytes, not by the name), or JSON lines.
+        files: Text in UTF-8 or JSON lines (told by the name), plain or gzip (told by the first bytes).
         strict: Whether bytes of text files that are no UTF-8 are an error; else they are passed on.
         text_field: Of JSON rows: where the text is.
 
     Yields:
-        UTF-8 without line end and byte order mark; an empty line after each file, at which, as at any
-        empty line, a document ends.
+        UTF-8 without line end and byte order mark; an empty line after each row and each file, at which, as
+        at any empty line, a document ends.
 
     Raises:
         InputError: A file is no UTF-8, no complete gzip, or has a row without text.
     """
     progress = _Progress(files)
     for path in files:
-        if path.name.removesuffix(".gz").endswith((".jsonl", ".json")):
-            whole = CorpusSlice(str(path), 0, path.stat().st_size)
-            yield from (line.encode() for line in read_lines(whole, text_field=text_field))
-        else:
-            yield from _text_lines(path, strict, progress)
+        is_json = path.name.removesuffix(".gz").endswith((".jsonl", ".json"))
+        with _opened(path) as (raw, file):
+            for line in _json_lines(file, path, text_field) if is_json else _text_lines(file, path, strict):
+                progress.log(raw)
+                yield line
         progress.finish(path)
         yield b""
 
 
-def _text_lines(path: Path, strict: bool, progress: "_Progress") -> Iterator[bytes]:
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[BinaryIO, BinaryIO | gzip.GzipFile]]:
+    """A file as it is, and what is to be read of it."""
     with path.open("rb") as raw:
         is_gzip = raw.read(2) == _GZIP
         raw.seek(0)
         try:
-            lines = _cut_lines(gzip.GzipFile(fileobj=raw) if is_gzip else raw)
-            for number, line in enumerate(lines, start=1):
-                if number == 1:
-                    line = line.removeprefix(_BYTE_ORDER_MARK)
-                if strict:
-                    _check(line, path, number)
-                progress.log(raw)
-                yield line
+            yield raw, gzip.GzipFile(fileobj=raw) if is_gzip else raw
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise InputError(
                 f"{path}: the gzip breaks off or is damaged ({error}); compress or copy it again"
             ) from error
+
+
+def _text_lines(file: BinaryIO | gzip.GzipFile, path: Path, strict: bool) -> Iterator[bytes]:
+    for number, line in enumerate(_cut_lines(file), start=1):
+        if number == 1:
+            line = line.removeprefix(_BYTE_ORDER_MARK)
+        if strict:
+            _decoded(line, path, number)
+        yield line
+
+
+def _json_lines(file: BinaryIO | gzip.GzipFile, path: Path, text_field: str) -> Iterator[bytes]:
+    """As `read_lines` gives them: stripped, and none of them empty but the one after each row."""
+    for number, row in enumerate(file, start=1):
+        if number == 1:
+            row = row.removeprefix(_BYTE_ORDER_MARK)
+        row = _decoded(row, path, number)
+        if row.strip():
+            text = text_of_row(row, text_field, lambda number=number: f"{path}:{number}")
+            for line in filter(None, map(str.strip, text.split("\n"))):
+                yield from _cut_lines(io.BytesIO(line.encode()))
+            yield b""
 
 
 def _cut_lines(file: BinaryIO | gzip.GzipFile) -> Iterator[bytes]:
@@ -86,9 +105,9 @@ def _last_character(line: bytes) -> int:
     return next(begins, len(line))
 
 
-def _check(line: bytes, path: Path, number: int) -> None:
+def _decoded(line: bytes, path: Path, number: int) -> str:
     try:
-        line.decode()
+        return line.decode()
     except UnicodeDecodeError as error:
         raise InputError(f"{path}:{number}: is no UTF-8 ({error.reason}); save the file as UTF-8") from error
 

@@ -30,12 +30,25 @@ def test_gzip_is_told_by_content(tmp_path):
 
 @pytest.mark.parametrize("compress", [bytes, gzip.compress])
 def test_json_rows_are_documents(tmp_path, compress):
-    rows = [{"text": "One.\nTwo 二."}, {"text": "Three."}]
-    content = compress("".join(json.dumps(row) + "\n" for row in rows).encode())
-    path = write(tmp_path / ("a.jsonl.gz" if compress is gzip.compress else "a.jsonl"), content)
-    lines = list(stream_lines([path]))
-    assert [line for line in lines if line] == [b"One.", "Two 二.".encode(), b"Three."]
-    assert lines.index(b"Three.") - lines.index("Two 二.".encode()) == 2  # an empty line between
+    rows = [{"text": " One.\n\nTwo 二.\u3000\n"}, {"text": "Three."}]
+    content = compress(("\ufeff" + "\n\n".join(json.dumps(row) for row in rows)).encode())
+    for name in ("a.jsonl", "b.json.gz"):  # Whether it is gzip is told by its content.
+        lines = list(stream_lines([write(tmp_path / name, content)]))
+        assert lines == [b"One.", "Two 二.".encode(), b"", b"Three.", b"", b""]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (b'{"body": "x"}', "has no text in 'text' .it has: body."),
+        (b"{", "is no JSON"),
+        (b"\xd6", "is no UTF-8"),
+    ],
+)
+def test_wrong_rows_are_named(row, message, tmp_path):
+    path = write(tmp_path / "a.jsonl", b'{"text": "fine"}\n\n' + row)
+    with pytest.raises(InputError, match=rf"a\.jsonl:3: {message}"):
+        list(stream_lines([path], strict=False))
 
 
 def test_bytes_that_are_no_utf8_are_named_or_passed_on(tmp_path):
@@ -62,15 +75,19 @@ def test_huge_lines_are_cut_between_words_or_characters(tmp_path, text, monkeypa
     assert b"".join(parts).decode() == text and all(len(part) <= 12 for part in parts)
     if "ab" in text:
         assert parts[0] == b"ab cd efg " and b"hij " in parts
+    rows = write(tmp_path / "a.jsonl", json.dumps({"text": f"{text}\nnext"}).encode())
+    assert list(stream_lines([rows])) == [*parts, b"next", b"", b""]
 
 
 def test_progress_has_rate_and_time_left(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(line_stream, "_LOG_SECONDS", 0)
-    files = [write(tmp_path / name, b"x" * 999_999 + b"\n") for name in "ab"]
+    contents = {"a": b"x" * 999_999 + b"\n", "b.jsonl": b'{"text": "%s"}' % (b"x" * 999_988)}
+    files = [write(tmp_path / name, content) for name, content in contents.items()]
     with caplog.at_level(logging.INFO, logger="absl"):
-        assert len(list(stream_lines(files))) == 4
+        assert len(list(stream_lines(files))) == 5
     assert [record.getMessage().split(" MB,")[0] for record in caplog.records] == [
         "Read 1 of 2",
+        "Read 2 of 2",
         "Read 2 of 2",
     ]
     assert "MB/s" in caplog.text and " s left" in caplog.text
