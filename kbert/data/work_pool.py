@@ -39,15 +39,25 @@ class WorkPool:
 
     Args:
         workers: Number of processes.
+
+    Raises:
+        InputError: This machine has nothing that several processes could count in.
     """
 
     def __init__(self, workers: int):
-        context = multiprocessing.get_context("spawn")
-        self._counter = context.Value("q", 0)
-        self._workers = workers
         self._executor = None
-        if workers > 1:
-            self._executor = ProcessPoolExecutor(workers, context, _start_worker, (self._counter,))
+        if workers < 2:
+            self._counter = _Counter()
+            return
+        context = multiprocessing.get_context("spawn")
+        try:
+            self._counter = context.Value("q", 0)
+        except OSError as error:  # As in a container without /dev/shm.
+            raise InputError(
+                f"several processes cannot work together here, most likely for want of /dev/shm "
+                f"({error.strerror}); set --workers=1"
+            ) from error
+        self._executor = ProcessPoolExecutor(workers, context, _start_worker, (self._counter,))
 
     def __enter__(self) -> "WorkPool":
         return self
@@ -95,6 +105,17 @@ class WorkPool:
             done, _ = wait(waiting, return_when=FIRST_COMPLETED)
             for future in done:
                 yield waiting.pop(future), future.result()
+
+
+class _Counter:
+    """In one process what `multiprocessing.Value` is in several, which not all machines have."""
+
+    def __init__(self):
+        self.value = 0
+        self._lock = threading.Lock()
+
+    def get_lock(self) -> threading.Lock:
+        return self._lock
 
 
 class _Progress:

@@ -1,5 +1,7 @@
 """From a corpus to records: the same bytes however they are made, and nothing half-made."""
 
+import errno
+import multiprocessing.synchronize
 import os
 import random
 import shutil
@@ -121,6 +123,19 @@ def test_workers_that_have_no_shard_to_write_are_told(corpus, settings, tmp_path
         write_records([corpus], tmp_path / "records", settings, workers=workers)
     told = [record.getMessage() for record in caplog.records if "--shards" in record.getMessage()]
     assert told == ["--shards=3 are written by as many processes; --shards=4 would let all --workers=4 write"]
+
+
+def test_one_worker_needs_nothing_that_processes_share(corpus, settings, tmp_path, monkeypatch):
+    """As in a container without /dev/shm."""
+
+    def refuse(*_, **__):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(multiprocessing.synchronize.SemLock, "__init__", refuse)
+    with pytest.raises(InputError, match="for want of /dev/shm .*set --workers=1"):
+        write_records([corpus], tmp_path / "records", settings, workers=2)
+    assert not list(tmp_path.glob("*records*"))
+    assert write_records([corpus], tmp_path / "records", settings).num_records
 
 
 def test_without_next_sentence_every_token_is_there_once(corpus, settings, tmp_path):
