@@ -5,7 +5,7 @@ Example:
 
 Each process gets a TF_CONFIG of its own, with ports of the loopback interface, and its lines are printed with
 its number before them. When one ends with an error, the others are ended too, and this ends with its exit
-code. SIGTERM and Ctrl-C are passed on to all.
+code. SIGTERM and Ctrl-C are passed on to all, and a closed terminal (but under nohup) as SIGTERM.
 """
 
 import json
@@ -54,8 +54,11 @@ def _start(command, addresses, index):
 
 def _copy_lines(index, stream, target):
     for line in stream:
-        target.buffer.write(b"[worker %d] %s\n" % (index, line.rstrip(b"\r\n")))
-        target.flush()
+        try:
+            target.buffer.write(b"[worker %d] %s\n" % (index, line.rstrip(b"\r\n")))
+            target.flush()
+        except OSError:  # A full disk, or nobody reads: workers whose lines are not taken would stand still.
+            continue
 
 
 def _exit_code(processes):
@@ -101,13 +104,23 @@ def _wait(processes, received):
     return code or _exit_code(processes) or 0
 
 
+def _receive_signals():
+    """A list that the signals to pass on are added to as they come."""
+    received = []
+    passed_on: dict[int, int] = {signal.SIGTERM: signal.SIGTERM, signal.SIGINT: signal.SIGINT}
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none; who ignores it is to outlive the terminal.
+    if hangup and signal.getsignal(hangup) is not signal.SIG_IGN:
+        passed_on[hangup] = signal.SIGTERM  # At which the workers save.
+    for number in passed_on:
+        signal.signal(number, lambda number, frame: received.append(passed_on[number]))
+    return received
+
+
 def main():
     if not COMMAND:
         raise InputError("no script; expected launch_local.py --workers=N -- SCRIPT ARGUMENTS")
     addresses = [f"127.0.0.1:{port}" for port in _free_ports(FLAGS.workers)]
-    received = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, frame: received.append(number))
+    received = _receive_signals()
     processes = [_start(COMMAND, addresses, index) for index in range(FLAGS.workers)]
     readers = [
         threading.Thread(target=_copy_lines, args=(index, stream, target))
@@ -119,6 +132,11 @@ def main():
     code = _wait(processes, received)
     for reader in readers:
         reader.join()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        os._exit(code)  # Python would try it again as it ends, and make the code 120.
     sys.exit(code)
 
 

@@ -64,11 +64,16 @@ def final(folder):
         return [file[name] for name in file.files]
 
 
-def launch_code(tmp_path, code, *flags):
+def launch_code(tmp_path, code, *flags, hangup="SIG_DFL"):
+    """Starts the launcher with a script of this code; as under nohup where `hangup` is "SIG_IGN"."""
     script = tmp_path / "script.py"
     script.write_text("import json, os, sys, time\n" + code)
+    start = (
+        f"import os, signal, sys; signal.signal(signal.SIGHUP, signal.{hangup}); "
+        f"os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    )
     return subprocess.Popen(
-        [sys.executable, str(LAUNCH), *flags, "--", str(script), "--flag=of the script"],
+        [sys.executable, "-c", start, str(LAUNCH), *flags, "--", str(script), "--flag=of the script"],
         env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -101,7 +106,8 @@ def test_one_that_fails_ends_all_with_its_code(last_words, code, tmp_path):
     assert ("worker 1 ended with" in errors) == (code != 0)
 
 
-def test_a_signal_is_passed_on_and_the_code_comes_back(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_is_passed_on_and_the_code_comes_back(number, tmp_path):
     """One leaves with a code of its own, the other is deaf and is killed after the grace time."""
     body = (
         "import signal\n"
@@ -111,9 +117,28 @@ def test_a_signal_is_passed_on_and_the_code_comes_back(tmp_path):
     )
     process = launch_code(tmp_path, body, "--workers=2", "--grace_seconds=1")
     assert {process.stdout.readline().strip() for _ in range(2)} == {f"[worker {i}] ready" for i in range(2)}
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     process.communicate(timeout=60)
     assert process.returncode == 75
+
+
+def test_under_nohup_a_closed_terminal_ends_nobody(tmp_path):
+    process = launch_code(tmp_path, "print('ready')\ntime.sleep(1)", "--workers=1", hangup="SIG_IGN")
+    process.stdout.readline()
+    process.send_signal(signal.SIGHUP)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+def test_workers_go_on_where_their_lines_cannot_be_written(tmp_path):
+    """As with `| head`; a megabyte is more than the pipe between worker and launcher holds."""
+    process = launch_code(tmp_path, "print(('x' * 99 + '\\n') * 10_000)\nsys.exit(75)", "--workers=1")
+    process.stdout.close()
+    try:
+        assert process.wait(timeout=60) == 75
+    finally:
+        process.kill()
+        process.stderr.close()
 
 
 def test_the_launcher_needs_a_script():
