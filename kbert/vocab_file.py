@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from kbert.errors import InputError
+from kbert.whole_files import check_local
 
 
 def read_entries(path: str | os.PathLike) -> list[str]:
@@ -16,6 +17,7 @@ def read_entries(path: str | os.PathLike) -> list[str]:
     Raises:
         InputError: The file cannot be read, or is no UTF-8.
     """
+    check_local(path)
     try:
         content = Path(path).read_bytes()
     except OSError as error:

@@ -1,10 +1,14 @@
 """Files that are there as a whole, or not at all."""
 
 import os
+import re
 import tempfile
 from pathlib import Path
 
 from kbert.errors import InputError
+
+#: Of `gs://bucket/run`, also where `Path` has made one slash of two; not of C:/run or tfds:glue/rte.
+_ADDRESS = re.compile(r"([A-Za-z][\w+.-]+):/+(.*)", re.DOTALL)
 
 
 def write_whole(path: str | os.PathLike, text: str) -> None:
@@ -30,12 +34,26 @@ def write_whole(path: str | os.PathLike, text: str) -> None:
         raise
 
 
+def check_local(path: str | os.PathLike) -> None:
+    """Refuses an address, such as `gs://bucket/run`, which `Path` takes for a folder `gs:` here.
+
+    Raises:
+        InputError: With the remedy.
+    """
+    if address := _ADDRESS.match(os.fspath(path)):
+        raise InputError(
+            f"{address[1]}://{address[2]}: is an address; expected a path on this machine; mount that "
+            f"storage, or copy from it and to it"
+        )
+
+
 def check_writable(folder: Path) -> None:
     """Refuses a folder that cannot be written to, before hours of work for it; makes none yet.
 
     Raises:
         InputError: With the reason.
     """
+    check_local(folder)
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     try:
         with tempfile.TemporaryFile(dir=there):
@@ -50,6 +68,7 @@ def check_new_file(path: Path) -> None:
     Raises:
         InputError: With the reason.
     """
+    check_local(path)
     if path.is_dir():
         raise InputError(f"{path}: is a folder; name a file in it")
     check_writable(path.parent)

@@ -17,7 +17,7 @@ from absl import flags, logging
 
 from kbert import entry
 from kbert.errors import InputError
-from kbert.whole_files import check_writable
+from kbert.whole_files import check_local, check_writable
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list(
@@ -39,6 +39,7 @@ flags.DEFINE_string(
 
 
 def _check_output(output):
+    check_local(output)
     if FLAGS.init and output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"{output}: already holds something; name a new folder for the model")
     if not FLAGS.init and output.is_dir():

@@ -89,7 +89,8 @@ def _check_need_of_dev(num_runs):
 
 
 def main():
-    started = time.monotonic()
+    started, folder = time.monotonic(), Path(FLAGS.model_dir)
+    check_writable(folder)
     from kbert import checkpoints, fine_tuning, run_grid, run_report, training
     from kbert.start import starting_point
     from kbert.tasks import task_class
@@ -119,9 +120,6 @@ def main():
         "%d rows, mean length %.1f pieces, %d truncated to %d",
         len(train), encoded.lengths.mean(), encoded.num_truncated, max_length,
     )  # fmt: skip
-
-    folder = Path(FLAGS.model_dir)
-    check_writable(folder)
 
     def run(own, folder):
         with strategy.scope():

@@ -15,6 +15,7 @@ from absl import flags, logging
 
 from kbert import entry
 from kbert.errors import InputError
+from kbert.whole_files import check_writable
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("work_dir", "runs/quickstart", "Folder for everything but the export.")
@@ -71,9 +72,7 @@ def stage(number, title, script, **arguments):
             if re.match(r"\d\d:\d\d:\d\d ", line):
                 logging.info("      %s", line[9:].rstrip())
     if process.returncode:
-        raise InputError(
-            f"{script} ended with {process.returncode}: {lines[-1] if lines else ''} (all of it: {log})"
-        )
+        raise InputError(f"{script} ended with {process.returncode}: {lines[-1] if lines else ''}; see {log}")
     logging.info("[%d/8] done in %.0f s", number, time.monotonic() - started)
     return lines
 
@@ -113,8 +112,8 @@ def serve_and_ask(work):
 def main():
     from kbert.serving.versions import find_latest_version
 
-    started, work = time.monotonic(), Path(FLAGS.work_dir)
-    data = HERE / "sample_data"
+    started, work, data = time.monotonic(), Path(FLAGS.work_dir), HERE / "sample_data"
+    check_writable(work)
     sentences, documents = write_corpus(work / "corpus.txt")
     logging.info("[1/8] corpus: %d sentences in %d documents, %s", sentences, documents, work / "corpus.txt")
     vocab, records = work / "vocab.txt", work / "records"

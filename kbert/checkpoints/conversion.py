@@ -20,6 +20,7 @@ from kbert.checkpoints.forms import read_lowercase, read_task, read_tokens
 from kbert.checkpoints.loading import load
 from kbert.checkpoints.staging import staged
 from kbert.errors import InputError
+from kbert.whole_files import check_local
 
 FORMS = ("google", "huggingface", "keras_hub", "kbert")
 
@@ -44,6 +45,7 @@ def convert(source: str | os.PathLike, target: str | os.PathLike, form: str, *, 
     """
     if form not in FORMS:
         raise InputError(f"form {form!r} is unknown; expected one of {', '.join(FORMS)}")
+    check_local(target)
     target = Path(target)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{target}: already holds something; name a new folder")

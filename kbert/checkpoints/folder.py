@@ -27,6 +27,7 @@ from kbert.models import (
     require_merged,
 )
 from kbert.models.paths import weight_paths
+from kbert.whole_files import check_local
 
 SPEC_FILE = "kbert.json"
 _WEIGHTS_FILE = "weights.safetensors"
@@ -102,6 +103,7 @@ def read_spec(folder: str | os.PathLike) -> dict[str, Any]:
     Raises:
         InputError: The file is missing or of another format, or lacks a key.
     """
+    check_local(folder)
     path = Path(folder) / SPEC_FILE
     if Path(folder).is_dir() and not path.exists():
         raise InputError(

@@ -7,6 +7,7 @@ from pathlib import Path
 from absl import logging
 
 from kbert.errors import InputError
+from kbert.whole_files import check_local
 
 #: All that is fetched from Hugging Face: no pickles, whose loading can run any code. The second line are the
 #: files of Keras Hub's presets, of which there are copies at Hugging Face.
@@ -39,6 +40,7 @@ def resolve(path_or_name: str | os.PathLike) -> Path:
     for prefix, download in (("hf:", _from_huggingface), ("keras:", _from_keras_hub)):
         if name.startswith(prefix):
             return download(name.removeprefix(prefix))
+    check_local(name)
     return Path(path_or_name)
 
 

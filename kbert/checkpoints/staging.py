@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from kbert.whole_files import check_local
+
 
 @contextlib.contextmanager
 def staged(folder: str | os.PathLike) -> Iterator[Path]:
@@ -19,6 +21,7 @@ def staged(folder: str | os.PathLike) -> Iterator[Path]:
     Args:
         folder: The target; made if missing, with its parents. A link is followed.
     """
+    check_local(folder)
     folder = Path(folder).resolve()
     exists = folder.is_dir()
     # A move is atomic only within one file system. A folder that exists may be the root of its own, such as

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from kbert.data.json_lines import parse_object, whole_characters
 from kbert.errors import InputError
+from kbert.whole_files import check_local
 
 _TFDS = "tfds:"
 _BYTE_ORDER_MARK = "\ufeff"
@@ -44,6 +45,7 @@ def expand_files(patterns: Sequence[str]) -> list[Path]:
     """
     files: dict[Path, None] = {}
     for pattern in patterns:
+        check_local(pattern)
         matches = sorted(glob.glob(pattern, recursive=True)) or [pattern]
         for match in matches:
             if not Path(match).is_file():

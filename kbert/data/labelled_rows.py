@@ -9,6 +9,7 @@ from absl import logging
 
 from kbert.data.json_lines import parse_object
 from kbert.errors import InputError
+from kbert.whole_files import check_local
 
 #: Characters of a CSV field; Python's own limit of 131,072 is there for memory, and a text may be a book.
 _LONGEST_FIELD = 2**31 - 1
@@ -80,6 +81,7 @@ def read_columns(
     if source.startswith("tfds:"):
         rows = _tfds_rows(source.removeprefix("tfds:"), split, data_dir)
     else:
+        check_local(source)
         rows = _file_rows(Path(source), names)
     found, first, said_first = None, "", ()
     for place, row in rows:

@@ -28,7 +28,7 @@ from kbert.data.tokenizing import tokenize_part
 from kbert.data.work_pool import WorkerKilled, WorkPool
 from kbert.errors import InputError
 from kbert.text import Vocab
-from kbert.whole_files import write_whole
+from kbert.whole_files import check_local, write_whole
 
 _FORMAT = 1
 
@@ -98,6 +98,7 @@ def write_records(
 
 def _replaceable(output_dir: str | os.PathLike) -> Path:
     """The folder itself, which can be replaced as a whole, and with nothing in it but records."""
+    check_local(output_dir)
     folder = Path(output_dir).resolve()
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{output_dir}: is a file; choose another --output_dir")

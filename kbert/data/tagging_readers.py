@@ -12,6 +12,7 @@ from absl import logging
 from kbert.data.labelled_rows import Column, read_columns, warn_of_unsaid
 from kbert.errors import InputError
 from kbert.tag_schemes import Entity, entities_of, tags_of
+from kbert.whole_files import check_local
 
 #: From this share of words on that are single characters, a file has one character a line.
 _MOSTLY = 0.9
@@ -54,6 +55,7 @@ def read_conll(
     Raises:
         InputError: The file is missing, empty, or not UTF-8, or a line has not as many columns as it must.
     """
+    check_local(path)
     sentences = list(_sentences(Path(path), word_column, tag_column, num_columns))
     if not sentences:
         raise InputError(f"{path}: has no words; expected a word and its tag a line, and empty lines between")

@@ -21,6 +21,7 @@ from kbert.data import google_records
 from kbert.data.record_stream import count_records, masked_batches, shuffled_records
 from kbert.errors import InputError
 from kbert.text.masking import TokenMasker
+from kbert.whole_files import check_local
 
 _DESCRIPTION = "records.json"
 
@@ -68,6 +69,7 @@ class RecordsDescription:
             InputError: The folder has none, or one of another version; or a shard is missing, longer or
                 shorter than it was.
         """
+        check_local(folder)
         path = Path(folder) / _DESCRIPTION
         if not path.is_file():
             raise InputError(

@@ -22,6 +22,7 @@ from kbert.errors import InputError
 from kbert.export import samples
 from kbert.export.warmup import check_filters, write_warmup
 from kbert.version import __version__
+from kbert.whole_files import check_local
 
 #: Version of the names and meanings in `kbert.json` and in the signatures.
 SCHEMA = 1
@@ -51,6 +52,7 @@ def export(module, export_dir: str | os.PathLike, *, warmup_filters: Sequence[Se
         InputError: The model answers with NaN, or a filter names no output.
         SelfTestError: The self-test failed; the message says in which check.
     """
+    check_local(export_dir)
     export_dir = os.path.abspath(export_dir)
     answered = samples.answered(module)
     check_filters(warmup_filters, answered)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from kbert.errors import InputError
+from kbert.whole_files import check_local
 
 
 def check_folder(folder: str | Path, *, overwrite: bool = False) -> bool:
@@ -22,6 +23,7 @@ def check_folder(folder: str | Path, *, overwrite: bool = False) -> bool:
     Raises:
         InputError: There is a file of that name, or a folder with something in it and no `overwrite`.
     """
+    check_local(folder)
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: a file of that name is there; give another --output")
