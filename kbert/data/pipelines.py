@@ -101,11 +101,17 @@ def pools_by_length(
 
 def _batches(encoded: EncodedRows, plan: list[np.ndarray]) -> tf.data.Dataset:
     numbers = tf.ragged.constant([rows.tolist() for rows in plan], dtype=tf.int64, row_splits_dtype=tf.int64)
+    with tf.device("CPU"):
+        # An array would become a constant of the graph, copied into it and of 2 GB at most.
+        all_targets = {
+            name: tf.convert_to_tensor(values) if isinstance(values, np.ndarray) else values
+            for name, values in encoded.targets.items()
+        }
 
     def gather(rows):
         inputs = {name: tf.gather(values, rows) for name, values in encoded.inputs.items()}
         inputs[features.PADDING_MASK] = tf.ones_like(inputs[features.TOKEN_IDS])
-        targets = {name: tf.gather(values, rows) for name, values in encoded.targets.items()}
+        targets = {name: tf.gather(values, rows) for name, values in all_targets.items()}
         return rows, _dense(inputs), _dense(targets)
 
     dataset = tf.data.Dataset.from_tensor_slices(numbers)

@@ -70,9 +70,9 @@ class TextTask(Task):
             inputs, truncated = data.encode_texts(texts, pairs, self.tokenizer, max_length)
             owner, num_truncated = owners(len(rows)), int(truncated.sum())
         targets = self.targets(rows) if labelled else {}
-        return EncodedRows(
-            inputs, {name: values[owner] for name, values in targets.items()}, owner, num_truncated, {}
-        )
+        if self.in_windows:
+            targets = {name: values[owner] for name, values in targets.items()}
+        return EncodedRows(inputs, targets, owner, num_truncated, {})
 
 
 def read_arguments(kind: type[TextTask], columns: Columns) -> dict:

@@ -73,6 +73,21 @@ def _rows(inputs):
     return zip(inputs["token_ids"], inputs["padding_mask"], strict=True)
 
 
+def test_targets_are_no_constants_of_the_graph(tokenizer):
+    """They would be copied into it, and it holds 2 GB at most."""
+    inputs = dict(encode(tokenizer).inputs)
+    targets = {"labels": np.arange(70 * 400, dtype=np.float32).reshape(70, 400)}
+    encoded = EncodedRows(inputs, targets, np.arange(70), 0, {})
+    batches = evaluation_batches(encoded, 8)
+    for rows, _, found in batches.as_numpy_iterator():
+        np.testing.assert_array_equal(found["labels"], targets["labels"][rows])
+    datasets = [batches]
+    for dataset in datasets:  # Which grows meanwhile.
+        datasets += dataset._inputs()
+    graphs = [function.function.graph for dataset in datasets for function in dataset._functions()]
+    assert graphs and all(graph.as_graph_def().ByteSize() < 10_000 for graph in graphs)
+
+
 def test_rows_of_several_texts_are_padded_on_both_axes():
     """Two choices beside three: what is missing is padding throughout."""
     token_ids = tf.ragged.constant([[[5, 6, 7], [8]], [[9], [10], [11, 12]]], dtype=tf.int32)
