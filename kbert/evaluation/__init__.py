@@ -14,6 +14,7 @@ from kbert.evaluation.chinese_answer_scores import cmrc_question_scores as cmrc_
 from kbert.evaluation.chinese_answer_scores import cmrc_scores as cmrc_scores
 from kbert.evaluation.decoding import decode_label_sets as decode_label_sets
 from kbert.evaluation.decoding import decode_labels as decode_labels
+from kbert.evaluation.decoding import plain_answer as plain_answer
 from kbert.evaluation.decoding import sigmoid as sigmoid
 from kbert.evaluation.decoding import softmax as softmax
 from kbert.evaluation.entity_decoding import decode_entities as decode_entities

@@ -90,7 +90,7 @@ class MultiLabel(TextTask):
     def report_parts(self, rows: Sequence[LabelSetExample], answers):
         gold = self._applying(rows).astype(bool)
         given = self._given(answers, gold.shape[1])
-        likely = np.array([list(answer["probabilities"].values()) for answer in answers])
+        likely = np.stack([np.fromiter(answer["probabilities"].values(), float) for answer in answers])
         # How sure the model was of the worst decision: of a label too many, or against one that applies.
         padded = np.pad(likely, [(0, 0), (0, gold.shape[1] - likely.shape[1])])
         surest = np.where(gold != given, np.where(given, padded, 1 - padded), 0).max(1)

@@ -1,6 +1,8 @@
 """Scores against the reference figures and definitions; decoding of logits."""
 
+import functools
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from kbert.evaluation import (
     confusion_matrix,
     decode_label_sets,
     decode_labels,
+    plain_answer,
     regression_scores,
     several_labels_scores,
     sigmoid,
@@ -109,7 +112,7 @@ def test_decoding_is_stable_and_plain():
     assert [answer["label"] for answer in answers] == ["a", "c"]
     assert answers[0]["score"] == pytest.approx(1 / (1 + np.exp(-1)))
     assert answers[1]["probabilities"]["b"] == pytest.approx(1 / (2 + np.e))
-    assert json.loads(json.dumps(answers)) == answers
+    assert json.loads(json.dumps([*map(plain_answer, answers)])) == answers
 
 
 def test_label_sets_are_plain_and_may_be_empty():
@@ -119,4 +122,16 @@ def test_label_sets_are_plain_and_may_be_empty():
     assert [answer["labels"] for answer in answers] == [["a", "b"], []]
     assert [answer["label_ids"] for answer in answers] == [[0, 1], []]
     assert answers[0]["probabilities"] == {"a": 1.0, "b": 0.5, "c": 0.0}
-    assert json.loads(json.dumps(answers)) == answers
+    assert [*answers[0]["probabilities"].values()] == [1.0, 0.5, 0.0]
+    assert json.loads(json.dumps([*map(plain_answer, answers)])) == answers
+
+
+@pytest.mark.parametrize("decode", [decode_labels, functools.partial(decode_label_sets, threshold=0.5)])
+def test_answers_of_thousands_of_labels_have_room(decode):
+    """A dict of each row took 60 MB for these."""
+    probabilities, labels = np.full((1000, 1000), 0.001), [f"label {number}" for number in range(1000)]
+    tracemalloc.start()
+    answers = decode(probabilities, labels)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3e6 and len(answers[999]["probabilities"]) == 1000
