@@ -11,6 +11,7 @@ from kbert.evaluation import (
     MarkedText,
     WrongAnswer,
     number_pairs,
+    plain_answer,
     recalls,
     regression_scores,
     right_ranks,
@@ -105,7 +106,7 @@ class Embedding(Task):
     def answers(self, rows, encoded, outputs):
         vectors = np.stack(outputs[features.EMBEDDING])
         if _form(rows) == "single":
-            return [{features.EMBEDDING: vector} for vector in vectors.tolist()]
+            return [{features.EMBEDDING: vector} for vector in vectors]
         cosines = (unit_vectors(vectors[:, 0]) * unit_vectors(vectors[:, 1])).sum(1).tolist()
         if _form(rows) == "scored":
             return [{"similarity": cosine} for cosine in cosines]
@@ -129,7 +130,8 @@ class Embedding(Task):
     def prediction_row(self, row, answer):
         gold = {"gold": row.score} if isinstance(row, ScoredExample) else {}
         names = ("text", "text_pair", "negative")
-        return {"source": row.source, **dict(zip(names, _texts_of(row), strict=False)), **gold, **answer}
+        texts = dict(zip(names, _texts_of(row), strict=False))
+        return {"source": row.source, **texts, **gold, **plain_answer(answer)}
 
     def _targets(self, rows, texts) -> dict[str, np.ndarray]:
         """What the form of the training rows asks for; nothing for rows of another form, only measured on."""
