@@ -42,6 +42,7 @@ from kbert.evaluation.scores import best_threshold as best_threshold
 from kbert.evaluation.scores import classification_scores as classification_scores
 from kbert.evaluation.scores import confusion_matrix as confusion_matrix
 from kbert.evaluation.scores import regression_scores as regression_scores
+from kbert.evaluation.scores import several_labels_measures as several_labels_measures
 from kbert.evaluation.scores import several_labels_scores as several_labels_scores
 from kbert.evaluation.scores import tied_ranks as tied_ranks
 from kbert.evaluation.submissions import answers_json as answers_json

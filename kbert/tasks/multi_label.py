@@ -14,6 +14,7 @@ from kbert.evaluation import (
     decode_label_sets,
     label_scores,
     pool_numbers,
+    several_labels_measures,
     several_labels_scores,
     sigmoid,
 )
@@ -95,7 +96,7 @@ class MultiLabel(TextTask):
         padded = np.pad(likely, [(0, 0), (0, gold.shape[1] - likely.shape[1])])
         surest = np.where(gold != given, np.where(given, padded, 1 - padded), 0).max(1)
         return {
-            "measures": lambda chosen: several_labels_scores(gold[chosen], given[chosen]),
+            "measures": several_labels_measures(gold, given),
             "per_label": label_scores(gold, given, data.labels_with_unseen(self.labels, rows)),
             "calibration": calibration(likely.ravel(), gold[:, : len(self.labels)].ravel()),
             "notes": [
