@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from absl import logging
 
 from kbert import data, features
 from kbert.data import DataFault, EncodedRows, Example, ScoredExample, Triple
@@ -24,6 +25,8 @@ from kbert.tasks.texts import check_texts
 
 #: What is measured, the most telling first: of pairs with a score, and of texts that belong together.
 _SCORES = {"scored": ("spearman", "pearson"), "found": ("recall@1", "recall@5", "recall@10")}
+#: From so many on, to look for each text among all of them takes minutes, after each epoch anew.
+_MANY_ROWS = 100_000
 
 
 class Embedding(Task):
@@ -114,6 +117,12 @@ class Embedding(Task):
         first: dict[str, int] = {}
         for number, row in enumerate(rows):
             first.setdefault(row.positive, number)
+        if len(rows) > _MANY_ROWS:
+            logging.warning(
+                "each of %d texts is looked for among %d, which takes long; a few thousand rows tell as much",
+                len(rows),
+                len(first),
+            )
         places = {text: place for place, text in enumerate(first)}
         right = np.array([places[row.positive] for row in rows])
         ranks = right_ranks(vectors[:, 0], vectors[list(first.values()), 1], right).tolist()
