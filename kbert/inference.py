@@ -4,7 +4,7 @@ import collections
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import cast
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -13,6 +13,7 @@ import tensorflow as tf
 from kbert.checkpoints import find_vocab, load, read_spec
 from kbert.data import EncodedRows, evaluation_batches
 from kbert.errors import InputError
+from kbert.evaluation import plain_answer
 from kbert.tasks import Task, task_class
 from kbert.text import WordPieceTokenizer
 
@@ -127,15 +128,16 @@ class Pipeline:
         self.task.check_config(self.model.config)
         self._predict = Predictor(self.task, self.model, batch_size)
 
-    def __call__(self, *texts: str | Sequence):
+    def __call__(self, *texts: str | Sequence) -> Any:
         """Answers the texts; see the class."""
         if texts and isinstance(texts[0], str):
             return self(*([text] for text in texts))[0]
         rows = self.task.rows_of(*texts)
-        return self.answers(rows, self.task.encode(rows, labelled=False)) if rows else []
+        answers = self.answers(rows, self.task.encode(rows, labelled=False)) if rows else []
+        return [plain_answer(answer) for answer in answers]
 
     def answers(self, rows: Sequence, encoded: EncodedRows) -> list[dict]:
-        """The answers to rows of the task's `read`, encoded by it."""
+        """The answers to rows of the task's `read`, encoded by it, as its `answers` gives them."""
         return self.task.answers(rows, encoded, self._predict(encoded))
 
 

@@ -110,9 +110,9 @@ def write_predictions(
         answers: Of the task.
         labelled: Whether the rows say what is right.
     """
-    predictions = [task.prediction_row(row, answer) for row, answer in zip(rows, answers, strict=True)]
+    predictions = (task.prediction_row(row, answer) for row, answer in zip(rows, answers, strict=True))
     if not labelled:
-        predictions = [{key: row[key] for key in row if key != "gold"} for row in predictions]
+        predictions = ({key: row[key] for key in row if key != "gold"} for row in predictions)
     files = {"predictions.jsonl": json_lines(predictions), **task.submission(rows, answers)}
     for name, text in files.items():
         write_whole(Path(folder) / name, text)

@@ -3,6 +3,7 @@
 import os
 import re
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from kbert.errors import InputError
@@ -11,13 +12,13 @@ from kbert.errors import InputError
 _ADDRESS = re.compile(r"([A-Za-z][\w+.-]+):/+(.*)", re.DOTALL)
 
 
-def write_whole(path: str | os.PathLike, text: str) -> None:
+def write_whole(path: str | os.PathLike, text: str | Iterable[str]) -> None:
     r"""Writes UTF-8; whoever reads meanwhile, or after a crash, finds the old file or the new one.
 
     Args:
         path: In a folder that exists.
-        text: Half characters, which a JSON file may hold (`"\ud83d"`) and UTF-8 may not, are written as
-            their escapes; in JSON they stay what they are.
+        text: Or its parts, which need not be in memory together. Half characters, which a JSON file may hold
+            (`"\ud83d"`) and UTF-8 may not, are written as their escapes; in JSON they stay what they are.
 
     Raises:
         OSError: It could not be written, as on a full disk; it has the name of the file.
@@ -25,13 +26,16 @@ def write_whole(path: str | os.PathLike, text: str) -> None:
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_bytes(text.encode("utf-8", errors="backslashreplace"))
+        with partial.open("wb") as file:
+            for part in [text] if isinstance(text, str) else text:
+                file.write(part.encode("utf-8", errors="backslashreplace"))
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         # A full disk is told when bytes are written, by an error that does not say to which file.
         error.filename = str(path)
         raise
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def check_local(path: str | os.PathLike) -> None:

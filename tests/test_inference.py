@@ -1,5 +1,6 @@
 """A model folder answers texts from Python, in the order they came."""
 
+import json
 import threading
 
 import numpy as np
@@ -53,7 +54,9 @@ def test_logits_are_those_of_the_loaded_model(model_dir):
     ids = [[v.cls_id, v.id("good"), v.id("film"), v.sep_id]]
     expected = np.asarray(model({"token_ids": np.array(ids)})["logits"])[0]
     probabilities = np.exp(expected) / np.exp(expected).sum()
-    assert list(classify("good film")["probabilities"].values()) == pytest.approx(probabilities, abs=1e-6)
+    answer = classify("good film")
+    assert list(answer["probabilities"].values()) == pytest.approx(probabilities, abs=1e-6)
+    assert json.loads(json.dumps(answer)) == answer
 
 
 def test_batch_size_and_workers_change_nothing(model_dir):

@@ -1,6 +1,7 @@
 """The report of a run: the task's own parts, scores with intervals, the errors and nothing else."""
 
 import json
+import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,7 +19,7 @@ from kbert.data import (
 )
 from kbert.errors import InputError
 from kbert.run_grid import GridPoint
-from kbert.run_report import check_folder, remove_old, write_results, write_run_report
+from kbert.run_report import check_folder, remove_old, write_predictions, write_results, write_run_report
 from kbert.run_settings import RunSettings
 from kbert.tasks import (
     Classification,
@@ -93,6 +94,25 @@ def test_nothing_of_an_earlier_run_is_taken_for_this_one_s(tmp_path, caplog):
     remove_old(tmp_path, "RTE.tsv", "clue_predict.json")
     assert {path.name for path in tmp_path.iterdir()} == {"QNLI.tsv", "notes.txt"}
     assert "has QNLI.tsv of another run" in caplog.text and "RTE" not in caplog.text
+
+
+def test_many_predictions_are_not_in_memory_together(tiny_vocab, tmp_path):
+    """The lines of these are 2.5 MB."""
+    task = Embedding.learn(
+        [Triple("a", "b", None, "f:2")], WordPieceTokenizer(str(tiny_vocab)), max_length=32
+    )
+    rows = task.rows_of(["good film"]) * 300
+    answers = [{"embedding": vector} for vector in np.random.default_rng(1).random((300, 384), np.float32)]
+    tracemalloc.start()
+    write_predictions(tmp_path, task, rows, answers, labelled=False)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1e6 and not (tmp_path / ".predictions.jsonl.partial").exists()
+    lines = (tmp_path / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 300
+    assert json.loads(lines[7]) == {
+        "source": "texts", "text": "good film", "embedding": answers[7]["embedding"].tolist()
+    }  # fmt: skip
 
 
 def test_the_report_of_a_training_stays_beside_its_model(tmp_path):

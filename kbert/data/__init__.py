@@ -27,6 +27,7 @@ from kbert.data.labels import label_list as label_list
 from kbert.data.labels import label_matrix as label_matrix
 from kbert.data.labels import label_set_list as label_set_list
 from kbert.data.labels import labels_with_unseen as labels_with_unseen
+from kbert.data.labels import listed as listed
 from kbert.data.labels import varied_scores as varied_scores
 from kbert.data.pipelines import POOL_BATCHES as POOL_BATCHES
 from kbert.data.pipelines import evaluation_batches as evaluation_batches

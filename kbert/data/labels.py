@@ -1,6 +1,7 @@
 """The labels of a data set, and their ids; and its scores."""
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 from absl import logging
@@ -50,7 +51,7 @@ def check_labels(examples: Sequence[Example | LabelSetExample], labels: Sequence
     if 2 * len(unseen) > len(examples):
         raise InputError(
             f"{unseen[0].source}: label {first!r} was not seen in training, nor those of most rows; "
-            f"expected one of {', '.join(labels)}; is it the right file, and the right --label_column?"
+            f"expected one of {listed(labels)}; is it the right file, and the right --label_column?"
         )
     logging.warning(
         "%d of %d rows have a label that was not seen in training, such as %r (%s); they cannot be right",
@@ -59,6 +60,17 @@ def check_labels(examples: Sequence[Example | LabelSetExample], labels: Sequence
         first,
         unseen[0].source,
     )
+
+
+def listed(labels: Collection[str]) -> str:
+    """Labels in a message of one line: the first ten, and how many more there are.
+
+    Example:
+        >>> listed([str(number) for number in range(12)])
+        '0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ... (2 more)'
+    """
+    more = f", ... ({len(labels) - 10:,} more)" if len(labels) > 10 else ""
+    return ", ".join(itertools.islice(labels, 10)) + more
 
 
 def labels_with_unseen(labels: Sequence[str], examples: Sequence[Example | LabelSetExample]) -> list[str]:
@@ -134,6 +146,6 @@ def _index(labels: Sequence[str]) -> dict[str, int]:
 def _place(index: dict[str, int], label: str | None, source: str) -> int:
     if label not in index:
         raise InputError(
-            f"{source}: label {label!r} was not seen in training; expected one of {', '.join(index)}"
+            f"{source}: label {label!r} was not seen in training; expected one of {listed(index)}"
         )
     return index[label]

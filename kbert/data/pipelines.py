@@ -1,11 +1,14 @@
 """Batches of rows, padded no further than they must."""
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
 from kbert import features
 from kbert.data.autotuning import without_autotuning
 from kbert.data.encoding import EncodedRows
+from kbert.data.ragged import group_rows
 
 #: Rows are sorted by length within pools of this many batches; larger pools pad less but shuffle less.
 POOL_BATCHES = 100
@@ -100,17 +103,32 @@ def pools_by_length(
 
 
 def _batches(encoded: EncodedRows, plan: list[np.ndarray]) -> tf.data.Dataset:
-    numbers = tf.ragged.constant([rows.tolist() for rows in plan], dtype=tf.int64, row_splits_dtype=tf.int64)
+    with tf.device("CPU"):
+        numbers: Any = group_rows(np.concatenate(plan), [len(rows) for rows in plan])
+        # An array would become a constant of the graph, copied into it and of 2 GB at most.
+        all_targets = {
+            name: tf.convert_to_tensor(values) if isinstance(values, np.ndarray) else values
+            for name, values in encoded.targets.items()
+        }
 
     def gather(rows):
-        inputs = {name: tf.gather(values, rows) for name, values in encoded.inputs.items()}
+        inputs = {name: _rows(values, rows) for name, values in encoded.inputs.items()}
         inputs[features.PADDING_MASK] = tf.ones_like(inputs[features.TOKEN_IDS])
-        targets = {name: tf.gather(values, rows) for name, values in encoded.targets.items()}
+        targets = {name: _rows(values, rows) for name, values in all_targets.items()}
         return rows, _dense(inputs), _dense(targets)
 
     dataset = tf.data.Dataset.from_tensor_slices(numbers)
     batches = dataset.map(gather, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
     return without_autotuning(batches)
+
+
+def _rows(values: Any, rows: tf.Tensor) -> Any:
+    """`tf.gather`, which of ragged values looks at all rows each time, however few it takes."""
+    if not isinstance(values, tf.RaggedTensor):
+        return tf.gather(values, rows)
+    begins, ends = (tf.gather(values.row_splits, places) for places in (rows, rows + 1))
+    within = tf.ragged.range(begins, ends)
+    return within.with_values(_rows(values.values, within.values))
 
 
 def _dense(values: dict) -> dict[str, tf.Tensor]:

@@ -14,6 +14,7 @@ from kbert.evaluation.chinese_answer_scores import cmrc_question_scores as cmrc_
 from kbert.evaluation.chinese_answer_scores import cmrc_scores as cmrc_scores
 from kbert.evaluation.decoding import decode_label_sets as decode_label_sets
 from kbert.evaluation.decoding import decode_labels as decode_labels
+from kbert.evaluation.decoding import plain_answer as plain_answer
 from kbert.evaluation.decoding import sigmoid as sigmoid
 from kbert.evaluation.decoding import softmax as softmax
 from kbert.evaluation.entity_decoding import decode_entities as decode_entities
@@ -41,6 +42,7 @@ from kbert.evaluation.scores import best_threshold as best_threshold
 from kbert.evaluation.scores import classification_scores as classification_scores
 from kbert.evaluation.scores import confusion_matrix as confusion_matrix
 from kbert.evaluation.scores import regression_scores as regression_scores
+from kbert.evaluation.scores import several_labels_measures as several_labels_measures
 from kbert.evaluation.scores import several_labels_scores as several_labels_scores
 from kbert.evaluation.scores import tied_ranks as tied_ranks
 from kbert.evaluation.submissions import answers_json as answers_json

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from kbert.whole_files import write_whole
 
 #: How many wrong answers a report shows.
 MOST_ERRORS = 50
+#: How much of each of their texts, and how much of that before the first mistake.
+_MOST_CHARACTERS, _BEFORE = 20_000, 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +121,8 @@ class Report:
         history: The logs of the epochs.
         curves: Of `report_parts.learning_curves`.
         lengths: Of `report_parts.length_figures`.
-        errors: All wrong answers, in any order; those of the largest weight are kept.
+        errors: All wrong answers, in any order; those of the largest weight are kept, of texts over 20,000
+            characters a part.
         errors_by: What `weight` is, such as `confidence`; where it begins with `distance`, the errors are all
             numbers that are not exact, and are not called wrong.
         faults: What is wrong with the data: `kind`, `count` and `places`, as the fields of
@@ -152,7 +156,10 @@ class Report:
     def values(self) -> dict[str, Any]:
         """The content of `report.json`: plain JSON values only."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        fields["errors"] = sorted(self.errors, key=_by_weight)[:MOST_ERRORS]
+        fields["errors"] = [
+            dataclasses.replace(error, texts=[*map(_cut, error.texts)])
+            for error in sorted(self.errors, key=_by_weight)[:MOST_ERRORS]
+        ]
         finished = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         added = {"num_errors": len(self.errors), "version": __version__, "finished": finished}
         return _plain({**fields, **added})
@@ -177,6 +184,26 @@ def write_report(folder: str | os.PathLike, report: Report) -> None:
 
 def _by_weight(error: WrongAnswer) -> float:
     return math.inf if math.isnan(error.weight) else -error.weight
+
+
+def _cut(text: MarkedText) -> MarkedText:
+    """Of a very long text a part, around its first mistake or from its beginning."""
+    length = len(text.text)
+    if length <= _MOST_CHARACTERS:
+        return text
+    # A mark that is there in both roles is no mistake.
+    times = Counter((mark.begin, mark.end, mark.label) for mark in text.marks)
+    first = max(0, min((begin for (begin, *_), count in times.items() if count == 1), default=0) - _BEFORE)
+    last = min(first + _MOST_CHARACTERS, length)
+    before = "… " if first else ""
+    move = len(before) - first
+    marks = [
+        dataclasses.replace(mark, begin=max(mark.begin, first) + move, end=min(mark.end, last) + move)
+        for mark in text.marks
+        if mark.begin < last and mark.end > first
+    ]
+    told = f" … (characters {first + 1:,} to {last:,} of {length:,})"
+    return MarkedText(f"{before}{text.text[first:last]}{told}", text.name, marks)
 
 
 def _plain(value: Any) -> Any:

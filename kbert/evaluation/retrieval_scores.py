@@ -6,7 +6,8 @@ import numpy as np
 
 from kbert.evaluation.scores import regression_scores
 
-_CHUNK = 1024
+#: Cosines at a time: queries, and all numbers, which are half a gigabyte.
+_MOST_QUERIES, _MOST_COSINES = 1024, 2**26
 
 
 def similarity_scores(first: np.ndarray, second: np.ndarray, gold: np.ndarray) -> dict[str, float]:
@@ -62,10 +63,10 @@ def right_ranks(queries: np.ndarray, texts: np.ndarray, right: np.ndarray) -> np
         int64 (Q), from 1; of equally similar texts the right one comes last.
     """
     queries, texts = unit_vectors(queries), unit_vectors(texts)
-    ranks = []
-    for start in range(0, len(queries), _CHUNK):
-        cosines = queries[start : start + _CHUNK] @ texts.T
-        own = np.take_along_axis(cosines, right[start : start + _CHUNK, None], 1)
+    ranks, chunk = [], max(1, min(_MOST_QUERIES, _MOST_COSINES // len(texts)))
+    for start in range(0, len(queries), chunk):
+        cosines = queries[start : start + chunk] @ texts.T
+        own = np.take_along_axis(cosines, right[start : start + chunk, None], 1)
         ranks.append((cosines >= own - 1e-12).sum(1))  # The right one itself is among them.
     return np.concatenate(ranks)
 

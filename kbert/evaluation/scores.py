@@ -3,6 +3,8 @@
 All of them take real rows only: what fills up the last batch must be cut off before.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 
@@ -21,6 +23,23 @@ def confusion_matrix(gold: np.ndarray, predicted: np.ndarray, num_classes: int) 
     table = np.zeros((num_classes, num_classes), np.int64)
     np.add.at(table, (gold, predicted), 1)
     return table
+
+
+def class_counts(
+    gold: np.ndarray, predicted: np.ndarray, num_classes: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How often each class was found, is right, and was predicted; each int64 (num_classes).
+
+    These are the diagonal and the sums of `confusion_matrix`, which of thousands of classes is far larger.
+
+    Args:
+        gold: int (rows), the right ids.
+        predicted: int (rows).
+        num_classes: All ids are below it.
+    """
+    found = gold[gold == predicted]
+    hits, golds, predictions = (np.bincount(ids, minlength=num_classes) for ids in (found, gold, predicted))
+    return hits, golds, predictions
 
 
 def classification_scores(gold: np.ndarray, predicted: np.ndarray, num_classes: int) -> dict[str, float]:
@@ -44,10 +63,10 @@ def classification_scores(gold: np.ndarray, predicted: np.ndarray, num_classes: 
         Gorodkin, 2004, "Comparing two K-category assignments by a K-category correlation coefficient".
         scikit-learn's `f1_score` and `matthews_corrcoef` give the same.
     """
-    table = confusion_matrix(gold, predicted, max(num_classes, int(np.max(gold, initial=0)) + 1))
-    hits, golds, predictions = table.diagonal(), table.sum(1), table.sum(0)
+    gold, predicted = _same_rows(gold, predicted)
+    hits, golds, predictions = class_counts(gold, predicted, max(num_classes, int(gold.max()) + 1))
     f1 = _f1(hits, golds + predictions)
-    total = table.sum()
+    total = len(gold)
     covariance = float(hits.sum() * total - golds @ predictions)
     # In float64, where the product of two squares has room.
     spread = np.sqrt(float(total**2 - golds @ golds) * float(total**2 - predictions @ predictions))
@@ -75,11 +94,29 @@ def several_labels_scores(gold: np.ndarray, predicted: np.ndarray) -> dict[str, 
     """
     gold, predicted = _same_rows(np.asarray(gold, bool), np.asarray(predicted, bool))
     hits, sizes = (gold & predicted).sum(0), gold.sum(0) + predicted.sum(0)
-    return {
-        "micro_f1": float(_f1(hits.sum(), sizes.sum())),
-        "macro_f1": float(_f1(hits, sizes).mean()),
-        "exact_match": float((gold == predicted).all(1).mean()),
-    }
+    return _several_labels_scores(hits, sizes, (gold == predicted).all(1))
+
+
+def several_labels_measures(
+    gold: np.ndarray, predicted: np.ndarray
+) -> Callable[[np.ndarray], dict[str, float]]:
+    """For `measured`: `several_labels_scores` of some rows, from the labels of each, which are few of all.
+
+    Args:
+        gold: bool (rows, C).
+        predicted: bool (rows, C).
+    """
+    right = (gold == predicted).all(1)
+    pairs = [np.nonzero(applies) for applies in (gold & predicted, gold, predicted)]
+
+    def measures(rows):
+        times = np.bincount(rows, minlength=len(right))
+        hits, golds, predictions = (
+            np.bincount(labels, times[owners], minlength=gold.shape[1]) for owners, labels in pairs
+        )
+        return _several_labels_scores(hits, golds + predictions, right[rows])
+
+    return measures
 
 
 def best_threshold(gold: np.ndarray, probabilities: np.ndarray, misses: int = 0) -> tuple[float, float]:
@@ -151,6 +188,14 @@ def tied_ranks(values: np.ndarray) -> np.ndarray:
     _, group, sizes = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(sizes)
     return ((last - sizes + 1 + last) / 2)[group]
+
+
+def _several_labels_scores(hits: np.ndarray, sizes: np.ndarray, right: np.ndarray) -> dict[str, float]:
+    return {
+        "micro_f1": float(_f1(hits.sum(), sizes.sum())),
+        "macro_f1": float(_f1(hits, sizes).mean()),
+        "exact_match": float(right.mean()),
+    }
 
 
 def _f1(hits: np.ndarray, sizes: np.ndarray) -> np.ndarray:

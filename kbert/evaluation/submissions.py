@@ -1,8 +1,8 @@
-"""Predictions as the benchmarks want them handed in. Each function gives the text of a file."""
+"""Predictions as the benchmarks want them handed in. Each function gives the text of a file, or its lines."""
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from kbert.errors import InputError
@@ -78,7 +78,7 @@ def clue_labels(labels: Sequence[str], ids: Iterable[Any] | None = None) -> str:
     """
     numbers = range(len(labels)) if ids is None else ids
     rows = zip(numbers, labels, strict=True)
-    return json_lines({"id": number, "label": label} for number, label in rows)
+    return "".join(json_lines({"id": number, "label": label} for number, label in rows))
 
 
 def check_submission(name: str, task: str, labels: Sequence[str] = ()) -> None:
@@ -193,13 +193,13 @@ def conll_columns(sentences: Iterable[Sequence[Sequence[str]]]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def json_lines(rows: Iterable[Mapping[str, Any]]) -> str:
-    """`predictions.jsonl`: a JSON object a line, whatever the task.
+def json_lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """`predictions.jsonl`, line by line: a JSON object each, whatever the task.
 
     Raises:
         ValueError: A value is no number, or none of JSON's.
     """
-    return "".join(json.dumps(dict(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+    return (json.dumps(dict(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
 
 
 def _check_known(name: str) -> None:

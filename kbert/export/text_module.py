@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from kbert import features
 from kbert.errors import InputError
+from kbert.evaluation import plain_answer
 from kbert.export.length_groups import by_length
 from kbert.export.samples import requests
 from kbert.export.widths import padded_width
@@ -213,7 +214,7 @@ class TextModule(tf.Module, abc.ABC):
                 inputs = {name: values[row : row + 1] for name, values in encoded.inputs.items()}
                 for name, values in self._predict_plainly(_dense(inputs)).items():
                     outputs.setdefault(name, []).append(values[0].numpy())
-        return self._task.answers(rows, encoded, outputs)[0]
+        return plain_answer(self._task.answers(rows, encoded, outputs)[0])
 
     def _decoded(self, text: bytes) -> str:
         """What is read of a text; a sequence of bytes that is no UTF-8 is one replacement character."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from absl import logging
 
 from kbert import data, features
 from kbert.data import DataFault, EncodedRows, Example, ScoredExample, Triple
@@ -11,6 +12,7 @@ from kbert.evaluation import (
     MarkedText,
     WrongAnswer,
     number_pairs,
+    plain_answer,
     recalls,
     regression_scores,
     right_ranks,
@@ -23,6 +25,8 @@ from kbert.tasks.texts import check_texts
 
 #: What is measured, the most telling first: of pairs with a score, and of texts that belong together.
 _SCORES = {"scored": ("spearman", "pearson"), "found": ("recall@1", "recall@5", "recall@10")}
+#: From so many on, to look for each text among all of them takes minutes, after each epoch anew.
+_MANY_ROWS = 100_000
 
 
 class Embedding(Task):
@@ -105,7 +109,7 @@ class Embedding(Task):
     def answers(self, rows, encoded, outputs):
         vectors = np.stack(outputs[features.EMBEDDING])
         if _form(rows) == "single":
-            return [{features.EMBEDDING: vector} for vector in vectors.tolist()]
+            return [{features.EMBEDDING: vector} for vector in vectors]
         cosines = (unit_vectors(vectors[:, 0]) * unit_vectors(vectors[:, 1])).sum(1).tolist()
         if _form(rows) == "scored":
             return [{"similarity": cosine} for cosine in cosines]
@@ -113,6 +117,12 @@ class Embedding(Task):
         first: dict[str, int] = {}
         for number, row in enumerate(rows):
             first.setdefault(row.positive, number)
+        if len(rows) > _MANY_ROWS:
+            logging.warning(
+                "each of %d texts is looked for among %d, which takes long; a few thousand rows tell as much",
+                len(rows),
+                len(first),
+            )
         places = {text: place for place, text in enumerate(first)}
         right = np.array([places[row.positive] for row in rows])
         ranks = right_ranks(vectors[:, 0], vectors[list(first.values()), 1], right).tolist()
@@ -129,7 +139,8 @@ class Embedding(Task):
     def prediction_row(self, row, answer):
         gold = {"gold": row.score} if isinstance(row, ScoredExample) else {}
         names = ("text", "text_pair", "negative")
-        return {"source": row.source, **dict(zip(names, _texts_of(row), strict=False)), **gold, **answer}
+        texts = dict(zip(names, _texts_of(row), strict=False))
+        return {"source": row.source, **texts, **gold, **plain_answer(answer)}
 
     def _targets(self, rows, texts) -> dict[str, np.ndarray]:
         """What the form of the training rows asks for; nothing for rows of another form, only measured on."""

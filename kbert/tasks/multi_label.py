@@ -14,6 +14,7 @@ from kbert.evaluation import (
     decode_label_sets,
     label_scores,
     pool_numbers,
+    several_labels_measures,
     several_labels_scores,
     sigmoid,
 )
@@ -90,12 +91,12 @@ class MultiLabel(TextTask):
     def report_parts(self, rows: Sequence[LabelSetExample], answers):
         gold = self._applying(rows).astype(bool)
         given = self._given(answers, gold.shape[1])
-        likely = np.array([list(answer["probabilities"].values()) for answer in answers])
+        likely = np.stack([np.fromiter(answer["probabilities"].values(), float) for answer in answers])
         # How sure the model was of the worst decision: of a label too many, or against one that applies.
         padded = np.pad(likely, [(0, 0), (0, gold.shape[1] - likely.shape[1])])
         surest = np.where(gold != given, np.where(given, padded, 1 - padded), 0).max(1)
         return {
-            "measures": lambda chosen: several_labels_scores(gold[chosen], given[chosen]),
+            "measures": several_labels_measures(gold, given),
             "per_label": label_scores(gold, given, data.labels_with_unseen(self.labels, rows)),
             "calibration": calibration(likely.ravel(), gold[:, : len(self.labels)].ravel()),
             "notes": [

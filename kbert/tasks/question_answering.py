@@ -32,6 +32,8 @@ from kbert.tasks.texts import check_texts
 from kbert.text import WordPieceTokenizer
 
 _ANSWER_LENGTH = 30
+#: The language of a file is told by so many of its passages.
+_PASSAGES_TOLD_BY = 1000
 #: Name -> official measure, and those of its scores by which runs may be compared.
 _MEASURES = {
     "squad": (squad_scores, ("f1", "exact_match")),
@@ -223,9 +225,12 @@ def _customary_measure(rows: Sequence[Question]) -> str:
     """`squad_v2` if some questions have no answer, else `cmrc` if the passages are Chinese, else `squad`."""
     if not all(row.has_answer for row in rows):
         return "squad_v2"
-    passages = "".join({row.context for row in rows})
-    chinese = len(re.findall("[\u4e00-\u9fff]", passages))
-    return "cmrc" if chinese > len(re.findall("[a-zA-Z]", passages)) else "squad"
+    passages = list(dict.fromkeys(row.context for row in rows))[:_PASSAGES_TOLD_BY]
+    chinese, english = (
+        sum(len(match[0]) for passage in passages for match in re.finditer(f"[{letters}]+", passage))
+        for letters in ("\u4e00-\u9fff", "a-zA-Z")
+    )
+    return "cmrc" if chinese > english else "squad"
 
 
 def _customary_answer_length(rows: Sequence[Question], tokenizer: WordPieceTokenizer) -> int:

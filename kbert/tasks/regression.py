@@ -69,21 +69,12 @@ class Regression(TextTask):
 
     def scores(self, rows: Sequence[ScoredExample], answers):
         """`pearson`, `spearman`, their mean, which is the score of STS-B in GLUE, and `mse`."""
-        scores = regression_scores(
-            np.array([row.score for row in rows]), np.array([answer["score"] for answer in answers])
-        )
-        return {"mean_correlation": (scores["pearson"] + scores["spearman"]) / 2, **scores}
+        return _scores(*_numbers(rows, answers))
 
     def report_parts(self, rows: Sequence[ScoredExample], answers):
-        gold = np.array([row.score for row in rows])
-        predicted = np.array([answer["score"] for answer in answers])
-
-        def measures(chosen):
-            chosen = chosen.tolist()
-            return self.scores([rows[i] for i in chosen], [answers[i] for i in chosen])
-
+        gold, predicted = _numbers(rows, answers)
         return {
-            "measures": measures,
+            "measures": lambda chosen: _scores(gold[chosen], predicted[chosen]),
             "number_pairs": number_pairs(gold, predicted),
             "errors_by": "distance",
             "errors": [
@@ -95,3 +86,12 @@ class Regression(TextTask):
 
     def prediction_row(self, row, answer):
         return prediction_of(row, {"gold": row.score}, answer)
+
+
+def _numbers(rows: Sequence[ScoredExample], answers) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([row.score for row in rows]), np.array([answer["score"] for answer in answers])
+
+
+def _scores(gold: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    scores = regression_scores(gold, predicted)
+    return {"mean_correlation": (scores["pearson"] + scores["spearman"]) / 2, **scores}

@@ -273,7 +273,7 @@ def _check_tags(rows: Sequence[TaggedText], tag_ids: Mapping[str, int]) -> None:
         tag, source = unseen[0]
         raise InputError(
             f"{source}: tag {tag!r} was not seen in training, nor those of most words; expected one of "
-            f"{', '.join(tag_ids)}; is it the right file, and the right --label_column?"
+            f"{data.listed(tag_ids)}; is it the right file, and the right --label_column?"
         )
     if unseen:
         logging.warning(

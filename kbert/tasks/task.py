@@ -228,7 +228,7 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def answers(self, rows: Sequence, encoded: EncodedRows, outputs: Mapping[str, list]) -> list[dict]:
-        """One answer for each row of the file, in plain Python values.
+        """One answer for each row of the file; `kbert.evaluation.plain_answer` has it in plain Python alone.
 
         Args:
             rows: The rows.

@@ -1,6 +1,7 @@
 """`TextTask`: what the tasks on texts and pairs have in common, among it what becomes of long texts."""
 
 import abc
+import heapq
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -8,8 +9,10 @@ import numpy as np
 from kbert import data
 from kbert.data import EncodedRows
 from kbert.errors import InputError
-from kbert.evaluation import POOLINGS, MarkedText
+from kbert.evaluation import POOLINGS, MarkedText, plain_answer
 from kbert.tasks.task import Columns, Task, owners
+
+_MANY_LABELS, _MOST_PROBABLE = 100, 20
 
 
 class TextTask(Task):
@@ -70,9 +73,9 @@ class TextTask(Task):
             inputs, truncated = data.encode_texts(texts, pairs, self.tokenizer, max_length)
             owner, num_truncated = owners(len(rows)), int(truncated.sum())
         targets = self.targets(rows) if labelled else {}
-        return EncodedRows(
-            inputs, {name: values[owner] for name, values in targets.items()}, owner, num_truncated, {}
-        )
+        if self.in_windows:
+            targets = {name: values[owner] for name, values in targets.items()}
+        return EncodedRows(inputs, targets, owner, num_truncated, {})
 
 
 def read_arguments(kind: type[TextTask], columns: Columns) -> dict:
@@ -92,9 +95,16 @@ def read_arguments(kind: type[TextTask], columns: Columns) -> dict:
 
 
 def prediction_of(row, gold: Mapping, answer: Mapping) -> dict:
-    """A line of `predictions.jsonl`: the row's place and texts, what is right, and the answer."""
-    pair = {} if row.pair is None else {"text_pair": row.pair}
-    return {"source": row.source, "text": row.text, **pair, **gold, **answer}
+    """A line of `predictions.jsonl`: the row's place and texts, what is right, and the answer.
+
+    Of more than 100 labels it has the 20 most probable.
+    """
+    pair, said = {} if row.pair is None else {"text_pair": row.pair}, plain_answer(answer)
+    likely = said.get("probabilities", {})
+    if len(likely) > _MANY_LABELS:
+        best = heapq.nlargest(_MOST_PROBABLE, likely, key=likely.__getitem__)
+        said["probabilities"] = {label: likely[label] for label in best}
+    return {"source": row.source, "text": row.text, **pair, **gold, **said}
 
 
 def check_paired(rows: Sequence, paired: bool) -> None:

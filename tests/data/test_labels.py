@@ -6,6 +6,7 @@ import pytest
 from kbert.data import (
     LabelSetExample,
     ScoredExample,
+    check_labels,
     label_matrix,
     label_set_list,
     labels_with_unseen,
@@ -31,6 +32,16 @@ def test_label_sets():
         label_set_list(sets((), ()))
     with pytest.raises(InputError, match="f:3: label 'x' was not seen in training; expected one of a, b"):
         label_matrix(sets(("a",), ("b", "x")), ["a", "b"])
+
+
+def test_of_many_labels_a_message_names_ten():
+    known = [str(number) for number in range(10_000)]
+    ten = "0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
+    for refuse in (check_labels, label_matrix):
+        with pytest.raises(InputError, match=rf"expected one of {ten}, \.\.\. \(9,990 more\)(; is it.*)?$"):
+            refuse(sets(("x",)), known)
+        with pytest.raises(InputError, match=rf"expected one of {ten}(; is it.*)?$"):
+            refuse(sets(("x",)), known[:10])
 
 
 def test_labels_that_only_the_rows_have_come_last():

@@ -1,10 +1,12 @@
 """Encoding and batching of labelled texts: nothing lost, nothing invented, padded to the bucket."""
 
+import time
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from kbert.data import EncodedRows, encode_texts, evaluation_batches, training_batches
+from kbert.data import EncodedRows, encode_texts, evaluation_batches, pipelines, training_batches
 from kbert.data.pipelines import pools_by_length
 from kbert.text import WordPieceTokenizer
 
@@ -71,6 +73,53 @@ def test_a_batch_at_random_is_in_no_order(tokenizer):
 
 def _rows(inputs):
     return zip(inputs["token_ids"], inputs["padding_mask"], strict=True)
+
+
+def test_targets_are_no_constants_of_the_graph(tokenizer):
+    """They would be copied into it, and it holds 2 GB at most."""
+    inputs = dict(encode(tokenizer).inputs)
+    targets = {"labels": np.arange(70 * 400, dtype=np.float32).reshape(70, 400)}
+    encoded = EncodedRows(inputs, targets, np.arange(70), 0, {})
+    batches = evaluation_batches(encoded, 8)
+    for rows, _, found in batches.as_numpy_iterator():
+        np.testing.assert_array_equal(found["labels"], targets["labels"][rows])
+    assert all(graph.ByteSize() < 20_000 for graph in graphs(batches))
+
+
+def graphs(dataset):
+    """Of its functions and those of what it is made of."""
+    datasets = [dataset]
+    for one in datasets:  # Which grows meanwhile.
+        datasets += one._inputs()
+    found = [function.function.graph.as_graph_def() for one in datasets for function in one._functions()]
+    assert found
+    return found
+
+
+def test_many_rows_are_no_slower_to_take_some_of():
+    """A plan in lists of Python took seconds for a million, and each batch walked the ends of all rows."""
+    count = 1_000_000
+    started = time.process_time()
+    ids = tf.RaggedTensor.from_row_lengths(tf.range(count), tf.ones(count, tf.int64))
+    encoded = EncodedRows({"token_ids": ids}, {}, np.arange(count), 0, {})
+    batches = training_batches(encoded, 32, 1, seed=1)
+    (inputs, _) = next(batches.as_numpy_iterator())
+    assert inputs["token_ids"].shape == (32, 1) and len(np.unique(inputs["token_ids"])) == 32
+    assert time.process_time() - started < 2
+    assert not any(node.op == "RaggedGather" for graph in graphs(batches) for node in graph.node)
+
+
+@pytest.mark.parametrize("splits", [tf.int32, tf.int64])
+def test_rows_are_those_of_gather(splits):
+    rng = np.random.default_rng(2)
+    values = tf.RaggedTensor.from_nested_row_lengths(
+        np.arange(60),
+        [tf.cast(counts, splits) for counts in ([0, 4, 1, 3, 0, 4], rng.multinomial(60, [1 / 12] * 12))],
+    )
+    for one in (values, values.values):
+        rows = tf.constant(rng.integers(6, size=9))
+        found, expected = pipelines._rows(one, rows), tf.gather(one, rows)
+        assert found.shape.as_list() == expected.shape.as_list() and found.to_list() == expected.to_list()
 
 
 def test_rows_of_several_texts_are_padded_on_both_axes():

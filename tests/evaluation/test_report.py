@@ -74,6 +74,27 @@ def test_the_worst_errors_are_kept():
     assert values["num_errors"] == 80
 
 
+def test_of_very_long_texts_a_part_is_told():
+    """Around the first mistake: what is marked in both roles was found."""
+    text = "".join(map(chr, range(0x4E00, 0x4E00 + 10_000))) * 50
+    marks = [Mark(3_000, 3_005, "A", role) for role in ("gold", "predicted")]
+    marks += [
+        Mark(*ends, "", "gold") for ends in ((402_000, 402_009), (420_995, 421_009), (490_000, 490_007))
+    ]
+    told = small(
+        errors=[
+            WrongAnswer("f:1", [MarkedText(text, "context", marks), MarkedText(text)], "", "", 1.0),
+            error(0.5, text[:20_000]),
+        ]
+    )
+    (part, beginning), (whole,) = (wrong["texts"] for wrong in told.values()["errors"])
+    assert part["text"] == f"… {text[401_000:421_000]} … (characters 401,001 to 421,000 of 500,000)"
+    marked = [part["text"][mark["begin"] : mark["end"]] for mark in part["marks"]]
+    assert marked == [text[402_000:402_009], text[420_995:421_000]] and part["name"] == "context"
+    assert beginning["text"] == f"{text[:20_000]} … (characters 1 to 20,000 of 500,000)"
+    assert whole["text"] == text[:20_000]
+
+
 def test_half_characters_come_back(tmp_path):
     write_report(tmp_path, small(errors=[error(1.0, "half \ud83d, whole 😀, \x00, 中")]))
     values = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))

@@ -17,6 +17,7 @@ from kbert.evaluation import (
     mean_measures,
     measured,
     number_pairs,
+    report_parts,
 )
 
 
@@ -40,6 +41,18 @@ def test_scores_have_the_official_value_and_an_interval_around_it(answers):
         (accuracy.value - half, accuracy.value + half), abs=0.02
     )
     assert found[0].low is None and found[0].high is None
+
+
+@pytest.mark.parametrize("rows, draws", [(1, 1000), (100_000, 1000), (400_000, 250), (10**9, 200)])
+def test_of_many_rows_fewer_draws_are_steady(rows, draws, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        report_parts,
+        "confidence_intervals",
+        lambda *_, draws: drawn.append(draws) or {"accuracy": (0.4, 0.6)},
+    )
+    (score,) = measured({"accuracy": 0.5}, lambda rows: {}, rows, 1, best_score="accuracy")
+    assert drawn == [draws] and (score.low, score.high) == (0.4, 0.6)
 
 
 def test_measures_of_some_rows_are_those_of_the_rows():

@@ -1,9 +1,11 @@
 """Similarity and recall of vectors whose neighbours are known."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
-from kbert.evaluation import recall_at_k, recalls, right_ranks, similarity_scores
+from kbert.evaluation import recall_at_k, recalls, retrieval_scores, right_ranks, similarity_scores
 
 
 def test_cosine_does_not_see_lengths():
@@ -31,6 +33,19 @@ def test_vectors_that_are_all_the_same_find_nothing():
 def test_many_queries_are_taken_in_parts():
     vectors = np.random.default_rng(0).normal(size=(1500, 8))
     assert recall_at_k(vectors + 1e-3, vectors, ks=(1,)) == {"recall@1": 1.0}
+
+
+def test_of_many_texts_fewer_queries_go_at_a_time(monkeypatch):
+    """A thousand queries beside a million texts would take 8 GB."""
+    rng = np.random.default_rng(1)
+    queries, texts, right = rng.normal(size=(300, 4)), rng.normal(size=(2000, 4)), rng.integers(0, 2000, 300)
+    expected = right_ranks(queries, texts, right).tolist()
+    for most in (2**14, 100):
+        monkeypatch.setattr(retrieval_scores, "_MOST_COSINES", most)
+        tracemalloc.start()
+        assert right_ranks(queries, texts, right).tolist() == expected
+        assert tracemalloc.get_traced_memory()[1] < 1e6
+        tracemalloc.stop()
 
 
 def test_ranks_restated():

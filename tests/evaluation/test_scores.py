@@ -1,6 +1,8 @@
 """Scores against the reference figures and definitions; decoding of logits."""
 
+import functools
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -8,14 +10,19 @@ import pytest
 from kbert.evaluation import (
     best_threshold,
     classification_scores,
+    confusion,
     confusion_matrix,
     decode_label_sets,
     decode_labels,
+    label_scores,
+    plain_answer,
     regression_scores,
+    several_labels_measures,
     several_labels_scores,
     sigmoid,
     softmax,
 )
+from kbert.evaluation.scores import class_counts
 
 
 def glue_cases(shared, kind):
@@ -64,6 +71,51 @@ def test_confusion_has_the_right_class_in_rows():
     assert table.tolist() == [[1, 0, 1], [0, 1, 0], [0, 0, 1]]
 
 
+@pytest.mark.parametrize("num_classes", [2, 5, 30])
+def test_scores_of_classes_are_those_of_their_table(num_classes):
+    rng = np.random.default_rng(num_classes)
+    gold, predicted = rng.integers(num_classes + 2, size=50), rng.integers(num_classes, size=50)
+    table = confusion_matrix(gold, predicted, num_classes + 2)
+    hits, golds, predictions = class_counts(gold, predicted, num_classes + 2)
+    assert hits.tolist() == table.diagonal().tolist()
+    assert golds.tolist() == table.sum(1).tolist() and predictions.tolist() == table.sum(0).tolist()
+    there = golds + predictions > 0
+    f1 = 2 * hits[there] / (golds + predictions)[there]
+    scores = classification_scores(gold, predicted, num_classes)
+    assert scores["accuracy"] == table.trace() / 50 and scores["macro_f1"] == pytest.approx(f1.mean())
+    one_hot = np.eye(num_classes + 2)
+    assert scores["matthews"] == pytest.approx(
+        np.cov(one_hot[gold].T, one_hot[predicted].T)[: num_classes + 2, num_classes + 2 :].trace()
+        / np.sqrt(np.cov(one_hot[gold].T).trace() * np.cov(one_hot[predicted].T).trace())
+    )
+
+
+def test_thousands_of_classes_take_no_table_of_all():
+    """Which is 800 MB for these."""
+    gold, predicted = np.random.default_rng(1).integers(10_000, size=(2, 500))
+    labels = [str(number) for number in range(10_000)]
+    tracemalloc.start()
+    classification_scores(gold, predicted, 10_000)
+    peak_of_scores = tracemalloc.get_traced_memory()[1]
+    tracemalloc.reset_peak()
+    told, of_labels = confusion(gold, predicted, labels), label_scores(gold, predicted, labels)
+    peak_of_report = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_of_scores < 1e6 and peak_of_report < 2e7
+    assert len(told["pairs"]) == 20 and told["pairs"][0]["count"] >= told["pairs"][1]["count"]
+    assert sum(of_label["support"] for of_label in of_labels.values()) == 500
+
+
+def test_several_labels_of_some_rows_are_those_of_the_rows():
+    rng = np.random.default_rng(4)
+    gold, predicted = rng.random((2, 40, 7)) < 0.2
+    predicted[:, 3] = gold[:, 3] = False
+    measures = several_labels_measures(gold, predicted)
+    for size in (1, 40, 300):
+        rows = rng.integers(40, size=size)
+        assert measures(rows) == several_labels_scores(gold[rows], predicted[rows])
+
+
 def test_several_labels_by_hand():
     gold = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 0]])
     scores = several_labels_scores(gold, np.array([[1, 0, 0], [1, 0, 1], [0, 0, 0]]))
@@ -109,7 +161,7 @@ def test_decoding_is_stable_and_plain():
     assert [answer["label"] for answer in answers] == ["a", "c"]
     assert answers[0]["score"] == pytest.approx(1 / (1 + np.exp(-1)))
     assert answers[1]["probabilities"]["b"] == pytest.approx(1 / (2 + np.e))
-    assert json.loads(json.dumps(answers)) == answers
+    assert json.loads(json.dumps([*map(plain_answer, answers)])) == answers
 
 
 def test_label_sets_are_plain_and_may_be_empty():
@@ -119,4 +171,16 @@ def test_label_sets_are_plain_and_may_be_empty():
     assert [answer["labels"] for answer in answers] == [["a", "b"], []]
     assert [answer["label_ids"] for answer in answers] == [[0, 1], []]
     assert answers[0]["probabilities"] == {"a": 1.0, "b": 0.5, "c": 0.0}
-    assert json.loads(json.dumps(answers)) == answers
+    assert [*answers[0]["probabilities"].values()] == [1.0, 0.5, 0.0]
+    assert json.loads(json.dumps([*map(plain_answer, answers)])) == answers
+
+
+@pytest.mark.parametrize("decode", [decode_labels, functools.partial(decode_label_sets, threshold=0.5)])
+def test_answers_of_thousands_of_labels_have_room(decode):
+    """A dict of each row took 60 MB for these."""
+    probabilities, labels = np.full((1000, 1000), 0.001), [f"label {number}" for number in range(1000)]
+    tracemalloc.start()
+    answers = decode(probabilities, labels)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3e6 and len(answers[999]["probabilities"]) == 1000

@@ -123,9 +123,9 @@ def test_columns_are_read_back_as_conlleval_reads_them():
 
 def test_lines_of_predictions_are_json():
     rows = [{"text": '中\u2028文\n"', "score": 0.5}, {"label": None}]
-    assert [json.loads(line) for line in json_lines(rows).split("\n")[:-1]] == rows
+    assert [json.loads(line) for line in json_lines(rows)] == rows
     with pytest.raises(ValueError):
-        json_lines([{"score": float("inf")}])
+        list(json_lines([{"score": float("inf")}]))
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path):
@@ -133,4 +133,7 @@ def test_a_file_is_replaced_as_a_whole(tmp_path):
     for rows in ([{"text": "a" * 100}], [{"text": "\udc00 中"}]):
         write_whole(path, json_lines(rows))
         assert [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] == rows
+    with pytest.raises(ValueError):
+        write_whole(path, json_lines([{"score": 1.0}, {"score": float("inf")}]))
+    assert [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] == rows
     assert list(tmp_path.iterdir()) == [path]

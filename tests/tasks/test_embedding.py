@@ -7,7 +7,7 @@ from kbert.data import Example, ScoredExample, Triple
 from kbert.errors import InputError
 from kbert.inference import Predictor
 from kbert.models import CosineRegressionObjective, InBatchNegativesObjective
-from kbert.tasks import Columns, Embedding, task_class
+from kbert.tasks import Columns, Embedding, embedding, task_class
 
 PAIRS = [
     Triple("good film", "very good", None, "f:2"),
@@ -94,6 +94,14 @@ def test_a_text_that_comes_twice_is_in_the_pool_once(tokenizer):
     assert task.prediction_row(PAIRS[0], answers[0]) == {
         "source": "f:2", "text": "good film", "text_pair": "very good", **answers[0]
     }  # fmt: skip
+
+
+def test_a_search_among_very_many_texts_is_told(tokenizer, monkeypatch, caplog):
+    monkeypatch.setattr(embedding, "_MANY_ROWS", 3)
+    task = make_task(PAIRS, tokenizer)
+    for rows, told in [(PAIRS[:3], ""), (PAIRS, "each of 4 texts is looked for among 3, which takes long")]:
+        task.answers(rows, task.encode(rows), {"embedding": [np.ones((2, 3))] * len(rows)})
+        assert told in caplog.text and bool(told) == bool(caplog.text)
 
 
 def test_scores_of_scored_pairs(tokenizer):

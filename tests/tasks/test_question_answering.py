@@ -1,6 +1,7 @@
 """Questions on passages: an oracle that knows the pieces gives the answers, by each benchmark's measure."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from kbert.checkpoints import save_folder
 from kbert.data import Answer, Question
 from kbert.errors import InputError
 from kbert.evaluation import squad_v2_scores
-from kbert.tasks import Columns, QuestionAnswering, task_class
+from kbert.tasks import Columns, QuestionAnswering, question_answering, task_class
 from kbert.text import WordPieceTokenizer
 
 TEXT = "The film was very good! 我们很喜欢这部电影。"
@@ -113,6 +114,24 @@ def test_the_measure_is_that_of_the_data(tokenizer):
     assert learn(tokenizer, chinese, measure="squad").spec["measure"] == "squad"
     with pytest.raises(InputError, match="question 3: has no answer; the measure squad"):
         learn(tokenizer, english).encode([*english, question("3", None)])
+
+
+def test_the_language_is_told_in_little_memory():
+    """An object for each character would take forty times the room of the passages."""
+    rows = [
+        question("1", "电影", "我们很喜欢这部电影。" * 20_000),
+        question("2", "good", "good film " * 17_000),
+    ]
+    rows += [question(str(number), "good", f"good {number}") for number in range(3, 900)]
+    tracemalloc.start()
+    measure = question_answering._customary_measure(rows)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert measure == "cmrc" and peak < 1e6
+    assert question_answering._customary_measure(rows[1:]) == "squad"
+    assert question_answering._customary_measure([*rows[1:900], *rows[2:500], rows[0]]) == "cmrc"
+    many = [question(str(number), "good", f"good {number}") for number in range(1001)]
+    assert question_answering._customary_measure([*many, rows[0]]) == "squad"
 
 
 def test_a_threshold_for_no_answer_is_chosen_on_dev_and_kept(tokenizer):

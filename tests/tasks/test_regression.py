@@ -37,6 +37,10 @@ def test_scores_are_those_of_glue(tokenizer):
         }
     )
     assert task.best_score == "mean_correlation"
+    answers, chosen = [{"score": score} for score in (1.0, 10.0, 100.0)], np.array([2, 0, 2])
+    measures, some = task.report_parts(data, answers)["measures"], [answers[row] for row in chosen]
+    answers.clear()  # A draw of many rows has no time for lists of them.
+    assert measures(chosen) == task.scores([data[row] for row in chosen], some)
     assert Regression.learn(data, tokenizer, 16, best_score="pearson").best_score == "pearson"
     with pytest.raises(InputError, match="best_score='mse'"):  # The smaller, the better.
         Regression.learn(data, tokenizer, 16, best_score="mse")

@@ -1,10 +1,13 @@
 """Long texts: read in windows, trained with the answer of the whole, and answered as one."""
 
+import json
+
 import numpy as np
 import pytest
 
 from kbert.data import Example, ScoredExample, TaggedText, labelled_rows
 from kbert.errors import InputError
+from kbert.evaluation import decode_labels
 from kbert.tasks import (
     Classification,
     Columns,
@@ -15,6 +18,7 @@ from kbert.tasks import (
     Regression,
     Tagging,
 )
+from kbert.tasks.texts import prediction_of
 
 WORDS = "the a is was not good bad film very play".split()
 
@@ -66,6 +70,16 @@ def test_one_answer_a_text(tokenizer, pooling, label, score):
     answers = task.answers(LONG, task.encode(LONG), {"logits": list(np.log(of_windows))})
     assert [answer["label"] for answer in answers] == [label, "y", "x"]
     assert [answer["score"] for answer in answers] == pytest.approx([score, 0.7, 0.8])
+
+
+def test_of_many_labels_the_most_probable_are_written():
+    probabilities = np.random.default_rng(1).permutation(101) / 101
+    for count, kept in [(100, range(100)), (101, np.argsort(-probabilities)[:20])]:
+        labels = [f"l{number}" for number in range(count)]
+        (answer,) = decode_labels(probabilities[None, :count], labels)
+        written = json.loads(json.dumps(prediction_of(LONG[1], {"gold": "y"}, answer)))
+        assert written["label"] == answer["label"] and written["text"] == "good film"
+        assert [*written["probabilities"].items()] == [(f"l{n}", probabilities[n]) for n in kept]
 
 
 @pytest.mark.slow
