@@ -87,7 +87,12 @@ def read_entities(
     """
     wanted = [
         Column("text", text_column, ("text",)),
-        Column("label", entities_column if labelled else "", ("entities", "spans", "label")),
+        Column(
+            "label",
+            entities_column if labelled else "",
+            ("entities", "spans", "label"),
+            required=labelled,
+        ),
     ]
     texts, widened, unsaid = [], 0, []
     for place, (text, spans) in read_columns(source, wanted):
