@@ -22,7 +22,7 @@ from kbert.evaluation import (
 )
 from kbert.layers import allowed_transitions
 from kbert.models import BertTagger, TaggingObjective
-from kbert.tag_schemes import Entity, entities_of, split_tag, tags_of
+from kbert.tag_schemes import Entity, entities_of, scheme_of_set, split_tag, tags_of
 from kbert.tasks.tagging_answers import answer_of, stitch
 from kbert.tasks.tagging_encoding import encode_words
 from kbert.tasks.task import Columns, Task, refuse_data_set
@@ -51,9 +51,10 @@ class Tagging(Task):
     kept_of_columns = ("word_column", "tag_column")
 
     def __init__(self, spec, tokenizer):
-        if "scheme" not in spec and not all(map(_is_entity_tag, spec["tags"])):
+        if "scheme" not in spec:
             # A model from Hugging Face does not say it. One odd tag, and no text with it could be answered.
-            spec = {"scheme": None, "best_score": "accuracy", **spec}
+            scheme = scheme_of_set(spec["tags"])
+            spec = {"scheme": scheme, **({"best_score": "accuracy"} if scheme is None else {}), **spec}
         super().__init__(spec, tokenizer)
         if self.spec["long_text"] not in _LONG_TEXT:
             raise InputError(f"long_text={self.spec['long_text']!r}; expected {' or '.join(_LONG_TEXT)}")

@@ -442,6 +442,27 @@ def test_what_cannot_be_learned(tiny_vocab, caplog):
     assert task.scores(new, [{"tags": ["O", "O"]}])["recall"] == 0.0
 
 
+@pytest.mark.parametrize(
+    "tags, scheme, gold",
+    [
+        ("O B-A M-A E-A S-A", "BMES", "B-A M-A M-A E-A"),
+        ("B M E S", "BMES", "B M E S"),
+        ("O B-A I-A E-A S-A", "BIOES", "B-A I-A E-A S-A"),
+        ("O I-A I-B", "IOB1", "I-A I-A I-B O"),
+        ("O B-A I-A", "BIO", "B-A I-A O O"),
+    ],
+)
+def test_tags_without_a_scheme_say_it_by_their_letters(tiny_vocab, caplog, tags, scheme, gold):
+    """As those of a model from Hugging Face: its own tags are measured, and not taken for unseen ones."""
+    spec = {"name": "tagging", "tags": tags.split(), "max_length": 16, "lowercase": True}
+    task = Tagging(spec, WordPieceTokenizer(str(tiny_vocab)))
+    assert task.scheme == scheme
+    rows = [text_of("good film was bad".split(), gold.split())]
+    answers = task.answers(rows, *oracle(task, rows))
+    assert answers[0]["tags"] == gold.split() and task.scores(rows, answers)["f1"] == 1.0
+    assert "not seen in training" not in caplog.text
+
+
 def test_tags_of_another_column_are_refused(tiny_vocab):
     tokenizer = WordPieceTokenizer(str(tiny_vocab))
     entities = one_task([text_of(["good", "film"], ["B-A", "O"])], tokenizer)
