@@ -379,9 +379,14 @@ def test_texts_without_scores_and_labels(tmp_path):
     path = write(tmp_path / "a.tsv", "text\na\n")
     assert read_scored_examples(path, labelled=False)[0].score is None
     assert read_label_sets(path, labelled=False)[0].labels == ()
-    path = write(tmp_path / "b.tsv", "text\tscore\na\t\nb\t2.5\nc\tx\n")
-    with pytest.raises(InputError, match="b.tsv:4: the score is 'x'"):
-        read_scored_examples(path, labelled=False)
+    path = write(tmp_path / "b.tsv", "text\tscore\na\t\nb\t2.5\nc\t-\nd\tNA\ne\tnan\n")
+    scores = [row.score for row in read_scored_examples(path, labelled=False)]
+    assert scores == [None, 2.5, None, None, None]
+    rows = [{"text": "a", "label": {"x": 1}}, {"text": "b", "label": "['x'"}, {"text": "c", "label": "x"}]
+    path = write(tmp_path / "c.jsonl", "\n".join(map(json.dumps, rows)))
+    assert [row.labels for row in read_label_sets(path, labelled=False)] == [(), (), ("x",)]
+    with pytest.raises(InputError, match="c.jsonl:1: the labels are {'x': 1}"):
+        read_label_sets(path)
 
 
 @pytest.mark.parametrize(
