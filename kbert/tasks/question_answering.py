@@ -1,7 +1,7 @@
 """`QuestionAnswering`: the part of a passage that answers a question."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,7 +69,7 @@ class QuestionAnswering(Task):
 
     def __init__(self, spec, tokenizer):
         super().__init__({"null_threshold": None, **spec}, tokenizer)
-        _settle(self.spec)
+        _check(self.spec)
 
     @classmethod
     def learn(cls, rows, tokenizer, max_length, best_score=None, **options):
@@ -123,9 +123,13 @@ class QuestionAnswering(Task):
     def encode(self, rows, labelled=True):
         if labelled:
             self._check_measure(rows)
-        names = ("max_length", "stride", "max_question_length")
-        settings = {name: self.spec[name] for name in names}
-        return data.encode_questions(rows, self.tokenizer, labelled=labelled, **settings)
+        return data.encode_questions(
+            rows,
+            self.tokenizer,
+            labelled=labelled,
+            max_length=self.spec["max_length"],
+            **window_settings(self.spec),
+        )
 
     def blank_model(self, config, dtype=None, **kwargs):
         return BertSpanFinder(config, dtype=dtype, **kwargs)
@@ -201,22 +205,29 @@ class QuestionAnswering(Task):
                 )
 
 
-def _settle(spec: dict[str, Any]) -> None:
-    """Puts numbers where None leaves them to the size of a window.
+def window_settings(spec: Mapping[str, Any]) -> dict[str, int]:
+    """`stride` and `max_question_length` of a task's `spec`; None leaves them to the size of a window.
+
+    They are settled where they are used, so that a model may be exported with other windows than its own.
+    """
+    room = spec["max_length"] - 3  # Beside [CLS] and two [SEP].
+    question, stride = spec["max_question_length"], spec["stride"]
+    question = min(64, max(1, room // 2)) if question is None else question
+    stride = min(128, max(1, (room - question) // 2)) if stride is None else stride
+    return {"stride": stride, "max_question_length": question}
+
+
+def _check(spec: Mapping[str, Any]) -> None:
+    """Refuses settings that are out of their range.
 
     Raises:
-        InputError: A setting is out of its range.
+        InputError: One is.
     """
     if spec["measure"] not in _MEASURES:
         raise InputError(f"measure={spec['measure']!r}; expected one of auto, {', '.join(_MEASURES)}")
     for name in ("stride", "max_question_length", "max_answer_length", "n_best"):
         if spec[name] is not None and spec[name] < 1:
             raise InputError(f"{name}={spec[name]}; expected at least 1")
-    room = spec["max_length"] - 3  # Beside [CLS] and two [SEP].
-    if spec["max_question_length"] is None:
-        spec["max_question_length"] = min(64, max(1, room // 2))
-    if spec["stride"] is None:
-        spec["stride"] = min(128, max(1, (room - spec["max_question_length"]) // 2))
 
 
 def _customary_measure(rows: Sequence[Question]) -> str:
