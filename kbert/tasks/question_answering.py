@@ -32,6 +32,8 @@ from kbert.tasks.texts import check_texts
 from kbert.text import WordPieceTokenizer
 
 _ANSWER_LENGTH = 30
+#: Between a threshold for no answer and the differences of all dev questions, if they lie on one side of it.
+_MARGIN = 0.5
 #: Name -> official measure, and those of its scores by which runs may be compared.
 _MEASURES = {
     "squad": (squad_scores, ("f1", "exact_match")),
@@ -152,11 +154,7 @@ class QuestionAnswering(Task):
         threshold, _ = best_null_threshold(
             _references(rows), _predictions(rows, answers), differences, self.best_score
         )
-        larger = [difference for difference in differences.values() if difference > threshold]
-        if larger and threshold in differences.values():
-            # Amid the two questions that it parts: where batches or numbers are others, a difference moves.
-            threshold += (min(larger) - threshold) / 2
-        return {"null_threshold": float(threshold)}
+        return {"null_threshold": float(_apart(threshold, list(differences.values())))}
 
     def report_parts(self, rows: Sequence[Question], answers):
         function, exact_name = _OF_QUESTIONS[self.spec["measure"]]
@@ -203,6 +201,21 @@ class QuestionAnswering(Task):
                     f"{row.source}: has no answer; the measure {self.spec['measure']} is for files in which "
                     f"every question has one; choose squad_v2, or train on a file with such questions"
                 )
+
+
+def _apart(threshold: float, differences: Sequence[float]) -> float:
+    """A threshold that parts the differences as this one does, and lies on none of them.
+
+    Where batches or numbers are others, as in an export, a difference moves.
+    """
+    answered = [difference for difference in differences if difference <= threshold]
+    larger = [difference for difference in differences if difference > threshold]
+    if not answered:
+        return min(threshold, min(larger) - _MARGIN)
+    if not larger:
+        return max(answered) + _MARGIN
+    # Amid the two questions that it parts.
+    return max(answered) + (min(larger) - max(answered)) / 2
 
 
 def window_settings(spec: Mapping[str, Any]) -> dict[str, int]:

@@ -123,6 +123,15 @@ def test_the_measure_is_that_of_the_data(tokenizer):
         learn(tokenizer, english).encode([*english, question("3", None)])
 
 
+def outputs_of_differences(task, golds, differences):
+    """Of a model that knows the answers, and says for each question how much no answer scores above it."""
+    encoded = task.encode([question(str(number), gold or "was") for number, gold in enumerate(golds)])
+    outputs = {name: [0.5 * logits for logits in rows] for name, rows in oracle(encoded, padding=0).items()}
+    for logits, difference in zip(outputs["start_logits"], differences, strict=True):
+        logits[0] = 10.0 + difference
+    return outputs
+
+
 def test_a_threshold_for_no_answer_is_chosen_on_dev_and_kept(tokenizer):
     """How much no answer scores above the best answer is 1, 3, 2 and 4 here: 2.x parts them."""
     golds = ["film", None, "good", None]
@@ -130,17 +139,7 @@ def test_a_threshold_for_no_answer_is_chosen_on_dev_and_kept(tokenizer):
     task = learn(tokenizer, rows)
     assert task.spec["null_threshold"] == 0.0
     encoded = task.encode(rows)
-    outputs = oracle(encoded, padding=0)
-    for row, difference in enumerate([1.0, 3.0, 2.0, 4.0]):
-        for logits in outputs.values():
-            logits[row][:] = 0.0
-        answer = [
-            task.encode([question("9", golds[row] or "was")]).targets[n][0]
-            for n in ("start_position", "end_position")
-        ]
-        outputs["start_logits"][row][answer[0]] = 5.0
-        outputs["end_logits"][row][answer[1]] = 5.0
-        outputs["start_logits"][row][0] = 10.0 + difference
+    outputs = outputs_of_differences(task, golds, [1.0, 3.0, 2.0, 4.0])
     assert [answer["answer"] for answer in task.answers(rows, encoded, outputs)] == [""] * 4
     chosen = task.chosen_on_dev(rows, encoded, outputs)
     assert chosen == {"null_threshold": 2.5}
@@ -158,6 +157,30 @@ def test_a_threshold_for_no_answer_is_chosen_on_dev_and_kept(tokenizer):
     with_answers = [rows[0], rows[2]]
     assert task.chosen_on_dev(with_answers, task.encode(with_answers), outputs) == {}
     assert learn(tokenizer, with_answers).chosen_on_dev(with_answers, encoded, outputs) == {}
+
+
+@pytest.mark.parametrize(
+    "golds, differences, threshold",
+    [
+        (["film", "good", None], [1.0, 2.0, -1.0], 2.5),  # It is best to answer all,
+        ([None, None], [-1.0, 2.0], -1.5),  # or nothing.
+        ([None, None], [0.25, 2.0], -0.25),
+        ([None, None], [1.0, 2.0], 0.0),
+    ],
+)
+def test_a_threshold_at_an_end_of_dev_lies_on_none_of_its_questions(tokenizer, golds, differences, threshold):
+    """An export, whose numbers are a little other ones, gives the same answers."""
+    task = learn(tokenizer, [question("1", "film"), question("2", None)])
+    rows = [question(str(number), gold) for number, gold in enumerate(golds)]
+    encoded, outputs = task.encode(rows), outputs_of_differences(task, golds, differences)
+    chosen = task.chosen_on_dev(rows, encoded, outputs)
+    assert chosen == {"null_threshold": threshold}
+    task.spec.update(chosen)
+    expected = [
+        "" if difference > threshold else gold or "was"
+        for gold, difference in zip(golds, differences, strict=True)
+    ]
+    assert [answer["answer"] for answer in task.answers(rows, encoded, outputs)] == expected
 
 
 @pytest.mark.slow
