@@ -199,7 +199,7 @@ class QuestionAnswering(Task):
             if not row.answers and self.spec["measure"] != "squad_v2":
                 raise InputError(
                     f"{row.source}: has no answer; the measure {self.spec['measure']} is for files in which "
-                    f"every question has one; choose squad_v2, or train on a file with such questions"
+                    f"every question has one; fine-tune with --measure=squad_v2, or on such questions"
                 )
 
 
