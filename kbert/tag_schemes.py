@@ -144,6 +144,22 @@ def find_scheme(sentences: Iterable[Sequence[str]]) -> str | None:
     return min(SCHEMES, key=faults.__getitem__) if fitting >= 0 else None
 
 
+def scheme_of_set(tags: Iterable[str]) -> str | None:
+    """The scheme that a set of tags is for, by its letters; None where one of them is of another form.
+
+    Example:
+        >>> scheme_of_set(["O", "B-PER", "M-PER", "E-PER", "S-PER"])
+        'BMES'
+    """
+    try:
+        letters = {split_tag(tag)[0] for tag in tags}
+    except InputError:
+        return None
+    if letters & set("MES"):
+        return "BMES" if "M" in letters else "BIOES"
+    return "BIO" if "B" in letters else "IOB1"
+
+
 def split_tag(tag: str) -> tuple[str, str]:
     """Letter and type: `("B", "PER")` of `B-PER`, `("O", "")` of `O`.
 

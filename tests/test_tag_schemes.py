@@ -11,6 +11,7 @@ from kbert.tag_schemes import (
     entities_of,
     faulty_tags,
     find_scheme,
+    scheme_of_set,
     split_tag,
     tags_of,
     well_formed_entities,
@@ -83,6 +84,13 @@ def test_the_scheme_is_the_one_with_fewest_faults():
     assert find_scheme([right, wrong, wrong]) == "BIO"
     assert find_scheme(["NN VB O".split()]) is None
     assert find_scheme([]) == "BIO"
+
+
+def test_a_set_of_tags_says_its_scheme_by_its_letters():
+    for scheme, tags in WRITTEN.items():
+        assert scheme_of_set(tags.split()) == scheme or scheme == "IOB1"
+    assert scheme_of_set(["O", "I-PER"]) == "IOB1" and scheme_of_set(["O", "B-PER"]) == "BIO"
+    assert scheme_of_set(["O", "B-PER", "NN"]) is None
 
 
 def test_other_tags_are_refused():

@@ -9,6 +9,7 @@ Example:
 """
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from absl import flags, logging
@@ -71,14 +72,16 @@ def _columns(split):
 
 
 def _read(task):
-    """The training rows, the dev rows, of which there may be none, and their faults, which are told."""
+    """The training rows, the dev rows or none, their faults, which are told, and how later files are read."""
     from kbert.data import report_faults
 
-    train = task.read(FLAGS.train, _columns(FLAGS.train_split))
-    dev = task.read(FLAGS.dev, _columns(FLAGS.dev_split)) if FLAGS.dev else []
+    columns = _columns(FLAGS.train_split)
+    train = task.read(FLAGS.train, columns)
+    kept = task.columns_to_keep(FLAGS.train, columns, train)
+    dev = task.read(FLAGS.dev, replace(_columns(FLAGS.dev_split), **kept)) if FLAGS.dev else []
     faults = task.faults(train, dev)
     report_faults(faults, FLAGS.strict)
-    return train, dev, faults
+    return train, dev, faults, kept
 
 
 def _check_need_of_dev(num_runs):
@@ -105,15 +108,14 @@ def main():
     recipe = settings_from_flags(Recipe)
     _check_need_of_dev(len(seeds) * len(learning_rates))
     kind = task_class(FLAGS.task)
-    train, dev, faults = _read(kind)
+    train, dev, faults, kept = _read(kind)
     start = starting_point(
         init=FLAGS.init, size=FLAGS.size, vocab=FLAGS.vocab, lowercase=FLAGS.lowercase,
         num_hidden_layers_used=FLAGS.num_hidden_layers_used,
     )  # fmt: skip
     tokenizer = WordPieceTokenizer(start.vocab_path, lowercase=start.lowercase)
     max_length = min(FLAGS.max_length, start.config.longest_sequence)
-    options = settings_from_flags(TaskOptions).given(FLAGS.task, kind.options)
-    options |= kind.columns_to_keep(FLAGS.train, _columns(FLAGS.train_split))
+    options = settings_from_flags(TaskOptions).given(FLAGS.task, kind.options) | kept
     task = kind.learn(train, tokenizer, max_length, best_score=FLAGS.best_score, **options)
     encoded = task.encode(train)
     logging.info(

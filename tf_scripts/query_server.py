@@ -9,6 +9,7 @@
 --typed they are those of the client's typed methods, such as entities beside the words (docs/client.md).
 """
 
+import codecs
 import dataclasses
 import itertools
 import json
@@ -115,7 +116,7 @@ def _rows_of_file(path: str) -> Iterator[Row]:
     with open(path, "rb") if path != "-" else open(0, "rb", closefd=False) as lines:
         for number, line in enumerate(lines, 1):
             place = f"{'stdin' if path == '-' else path}:{number}"
-            line = line.rstrip(b"\r\n")
+            line = line.removeprefix(codecs.BOM_UTF8 if number == 1 else b"").rstrip(b"\r\n")
             if is_json and not line.strip():
                 continue
             try:

@@ -63,7 +63,7 @@ def read_choices(
         ),
         Column("question", None, ("question",), required=False, may_vary=True),
         Column("choices", None, ("choices", "options", "endings")),
-        Column("label", label_column if labelled else "", ("label", "answer")),
+        Column("label", label_column if labelled else "", ("label", "answer"), required=labelled),
     ]
     examples, unsaid = [], []
     for place, (context, question, choices, label) in read_columns(

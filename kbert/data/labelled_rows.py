@@ -24,7 +24,7 @@ class Column(NamedTuple):
 
     Args:
         role: What it holds, such as `text`.
-        asked: Its name as the user gave it; None looks for a customary one, `""` is none.
+        asked: Its name as the user gave it; None looks for a customary one, `""` is none, if it need not be.
         customary: The names it has in well-known files; ("question", "sentence") is a column `question` in a
             file that also has a `sentence`, as QNLI's.
         required: Whether there must be one.
@@ -131,6 +131,11 @@ def _column(row: dict, column: Column, taken: Container[str | None], place: str)
     """The name that the column has in this file."""
     role, asked, customary, required, _ = column
     if asked == "":
+        if required:
+            raise InputError(
+                f"{place}: '' is no name of the column with the {role}, which there must be; the columns are "
+                f"{', '.join(row)}; {column.remedy}"
+            )
         return None
     if asked is not None:
         if asked not in row:

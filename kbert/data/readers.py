@@ -169,7 +169,8 @@ def read_label_sets(
         separator: Between labels; white space around it does not count.
         split: As for `read_examples`.
         data_dir: As for `read_examples`.
-        labelled: Whether the file must have a column of labels; without one, no label applies.
+        labelled: Whether the file must have a column of labels; without one, no label applies, nor where
+            something else stands in it.
 
     Raises:
         InputError: As for `read_examples`.
@@ -185,7 +186,13 @@ def read_label_sets(
     rows = _answered(source, wanted, no_label if labelled else "", columns, split, data_dir)
     for place, (text, pair, labels) in rows:
         unsaid += [place] if labels is None else []
-        labels = dict.fromkeys(part for part in _label_parts(labels, separator, place) if part)
+        try:
+            parts = _label_parts(labels, separator, place)
+        except InputError:
+            if labelled:
+                raise
+            parts = []
+        labels = dict.fromkeys(part for part in parts if part)
         examples.append(LabelSetExample(str(text), _text(pair), tuple(labels), place))
     if labelled:
         warn_of_unsaid(source, unsaid, "labels")
@@ -240,7 +247,7 @@ def read_scored_examples(
         no_label: As for `read_examples`, in the place of a score.
         split: As for `read_examples`.
         data_dir: As for `read_examples`.
-        labelled: Whether every row must have a score.
+        labelled: Whether every row must have a score; if not, what is no number is none.
 
     Raises:
         InputError: As for `read_examples`; or a score is no finite number.
@@ -257,15 +264,15 @@ def read_scored_examples(
 
 
 def _number(score: Any, place: str, labelled: bool) -> float | None:
-    if not labelled and score in (None, ""):
-        return None
     try:
         number = float(score)
     except (TypeError, ValueError):
         number = math.nan
-    if not math.isfinite(number):
+    if math.isfinite(number):
+        return number
+    if labelled:
         raise InputError(f"{place}: the score is {score!r}; expected a number, such as 3.5")
-    return number
+    return None
 
 
 def row_ids(source: str, columns: Sequence[str] | None = None) -> list | None:

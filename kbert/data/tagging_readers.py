@@ -37,13 +37,17 @@ class TaggedText:
 
 
 def read_conll(
-    path: str, *, tag_column: int | None = -1, word_column: int = 0, num_columns: int | None = None
+    path: str,
+    *,
+    tag_column: int | None = -1,
+    word_column: int = 0,
+    num_columns: int | None = None,
+    joined: bool | None = None,
 ) -> list[TaggedText]:
     """All sentences of a file of one word a line, such as CoNLL-2003's, or of one character a line.
 
     Columns stand apart by tabs, or else by spaces; an empty line ends a sentence; `-DOCSTART-` lines are
-    skipped. The text is the words with a space between them; without one if nearly all words of the file
-    are single characters, as in Chinese files.
+    skipped. The text is the words with a space between them, or without one, as in Chinese files.
 
     Args:
         path: UTF-8.
@@ -51,6 +55,8 @@ def read_conll(
             words alone.
         word_column: The column of the words.
         num_columns: That each line must have; None: as many as the first.
+        joined: Whether the text has no space between the words; None: if nearly all words of the file are
+            single characters.
 
     Raises:
         InputError: The file is missing, empty, or not UTF-8, or a line has not as many columns as it must.
@@ -59,9 +65,11 @@ def read_conll(
     sentences = list(_sentences(Path(path), word_column, tag_column, num_columns))
     if not sentences:
         raise InputError(f"{path}: has no words; expected a word and its tag a line, and empty lines between")
-    words = [row[0] for _, rows in sentences for row in rows]
-    separator = "" if sum(len(word) == 1 for word in words) >= _MOSTLY * len(words) else " "
-    return [_joined(rows, separator, place) for place, rows in sentences]
+    if joined is None:
+        words = [row[0] for _, rows in sentences for row in rows]
+        joined = sum(len(word) == 1 for word in words) >= _MOSTLY * len(words)
+    logging.info("%s: words are put together %s spaces", path, "without" if joined else "with")
+    return [_joined(rows, "" if joined else " ", place) for place, rows in sentences]
 
 
 def read_entities(
@@ -89,7 +97,12 @@ def read_entities(
     """
     wanted = [
         Column("text", text_column, ("text",)),
-        Column("label", entities_column if labelled else "", ("entities", "spans", "label")),
+        Column(
+            "label",
+            entities_column if labelled else "",
+            ("entities", "spans", "label"),
+            required=labelled,
+        ),
     ]
     texts, widened, unsaid = [], 0, []
     for place, (text, spans) in read_columns(source, wanted):

@@ -12,6 +12,7 @@ from kbert.export.answer_decoding import cut_out, list_answers, possible_spans, 
 from kbert.export.samples import TEXTS, requests
 from kbert.export.text_answers import MAX_WINDOWS
 from kbert.export.text_module import Signature, TextModule, checked_texts
+from kbert.tasks.question_answering import window_settings
 from kbert.text import Windows, cut_windows
 
 _QUESTION, _CONTEXT = "question", "context"
@@ -47,6 +48,8 @@ class AnswerFinder(TextModule):
 
     def __init__(self, task, model, max_length=None, precision="float32"):
         super().__init__(task, model, max_length, precision)
+        settings = window_settings(self.task)
+        self._stride, self._question_length = settings["stride"], settings["max_question_length"]
         nothing = tf.RaggedTensor.from_row_lengths(tf.zeros([0], tf.int32), [0])  # pyright: ignore[reportAttributeAccessIssue]
         self._cut(nothing, nothing)  # Refuses settings that do not fit.
 
@@ -85,13 +88,13 @@ class AnswerFinder(TextModule):
         chars = tf.strings.unicode_decode(read, "UTF-8", errors="replace")
         ids, begins, ends = self.tokenizer.tokenize_with_offsets(read)
         place = tf.ragged.range(ids.row_lengths())
-        most = self._most_pieces(tf.minimum(asked.row_lengths(), self.task["max_question_length"]))
+        most = self._most_pieces(tf.minimum(asked.row_lengths(), self._question_length))
         is_read = place.with_values(place.values < tf.gather(most, place.value_rowids()))
         windows = self._cut(tf.ragged.boolean_mask(ids, is_read), asked)
         begins, ends = (tf.ragged.boolean_mask(part, is_read) for part in (begins, ends))
         found = self._decode(windows, begins, ends, chars)
         truncated = question_too_long | (tf.strings.length(context) > self.max_text_bytes)
-        truncated |= (ids.row_lengths() > most) | (asked.row_lengths() > self.task["max_question_length"])
+        truncated |= (ids.row_lengths() > most) | (asked.row_lengths() > self._question_length)
         return {**found, "truncated": truncated}
 
     def _decode(self, windows: Windows, begins, ends, chars: tf.RaggedTensor) -> dict[str, tf.Tensor]:
@@ -145,7 +148,7 @@ class AnswerFinder(TextModule):
         """The task's own answer to one row, and what is counted of it."""
         asked, read = self._decoded(question), self._decoded(context)
         num_asked = int(self.tokenizer.tokenize([asked]).row_lengths()[0])
-        kept = min(num_asked, self.task["max_question_length"])
+        kept = min(num_asked, self._question_length)
         ends = self.tokenizer.tokenize_with_offsets([read])[2][0].numpy()
         most = self._most_pieces(kept)
         if len(ends) > most:
@@ -155,7 +158,7 @@ class AnswerFinder(TextModule):
         cut = len(ends) > most or num_asked > kept
         return {
             **self._answer_of_task(asked, read),
-            "num_windows": 1 - -behind_first // self.task["stride"],
+            "num_windows": 1 - -behind_first // self._stride,
             "truncated": cut or max(len(question), len(context)) > self.max_text_bytes,
         }
 
@@ -165,10 +168,10 @@ class AnswerFinder(TextModule):
             ids,
             asked,
             max_length=self.max_length,
-            stride=self.task["stride"],
+            stride=self._stride,
             cls_id=vocab.cls_id,
             sep_id=vocab.sep_id,
-            max_question_length=self.task["max_question_length"],
+            max_question_length=self._question_length,
         )
 
     def _room(self, question_length):
@@ -177,7 +180,7 @@ class AnswerFinder(TextModule):
 
     def _most_pieces(self, question_length):
         """Of a context; what is beyond is in no window."""
-        return self._room(question_length) + (MAX_WINDOWS - 1) * self.task["stride"]
+        return self._room(question_length) + (MAX_WINDOWS - 1) * self._stride
 
 
 def _requests(max_length: int) -> list[dict[str, list[bytes]]]:

@@ -15,7 +15,7 @@ class ChoiceFinder(TextModule):
     """The choice that fits a text and a question.
 
     A request gives `text` and `question` string (B,), one of which may be empty, and `choices` string (B, N).
-    A row with fewer than N choices has empty ones at its end. `serving_default` gives `choice` string (B,),
+    A row with fewer than N choices has empty ones too. `serving_default` gives `choice` string (B,),
     `choice_id` int32 (B,), `score` float32 (B,), `probabilities` float32 (B, N), 0 for an empty choice,
     `num_tokens` int32 (B,) of the longest sequence, and `truncated` bool (B,).
     """
@@ -73,15 +73,13 @@ class ChoiceFinder(TextModule):
 
     def reference(self, text, question, choices):
         text, question = (text, question) if text else (question, text)
-        decoded = [self._decoded(choice) for choice in choices if choice]
+        decoded = [self._decoded(choice) for choice in choices]
         answer = self._answer_of_task(self._decoded(text), decoded, self._decoded(question))
         first = int(self.tokenizer.tokenize([self._decoded(text)]).row_lengths()[0])
-        pairs = self.tokenizer.tokenize([f"{self._decoded(question)} {choice}" for choice in decoded])
-        longest = first + int(pairs.row_lengths().numpy().max()) + 3
-        missing = [0.0] * (len(choices) - len(decoded))
+        pairs = [f"{self._decoded(question)} {choice}" for choice in decoded if choice]
+        longest = first + int(self.tokenizer.tokenize(pairs).row_lengths().numpy().max()) + 3
         return {
             **answer,
-            "probabilities": [*answer["probabilities"], *missing],
             "num_tokens": min(longest, self.max_length),
             "truncated": longest > self.max_length,
         }

@@ -36,7 +36,10 @@ class TagWriter:
         self._may_begin_a_longer_one = [letter in "BIM" for letter in letters]
         self._may_go_on = [letter in "IME" for letter in letters]
         #: Of each type the tags of a first, an inner, a last and an only word.
-        self._written = [tags_of([Entity(type_, 0, 3), Entity(type_, 3, 4)], 4, scheme) for type_ in distinct]
+        self._written = [
+            [tag for size in (3, 1) for tag in tags_of([Entity(type_, 0, size)], size, scheme)]
+            for type_ in distinct
+        ]
 
     def __call__(
         self, text: tf.Tensor, said: tf.Tensor, stop: tf.Tensor, tag_id: tf.Tensor, score: tf.Tensor

@@ -18,7 +18,7 @@ class MultipleChoice(Task):
 
     Each choice is read as `[CLS] text [SEP] question choice [SEP]`, or `[CLS] question [SEP] choice [SEP]`
     without a text. If a long passage must be cut, question and choice stay whole, unless they are the longer
-    part.
+    part. An empty choice is none, and never the answer.
     """
 
     name = "multiple_choice"
@@ -113,8 +113,11 @@ def _marked_texts(row: ChoiceExample) -> list[MarkedText]:
 
 
 def _answer(row: ChoiceExample, logits: np.ndarray) -> dict:
-    # What stands behind the row's own choices fills up the batch.
-    probabilities = softmax(logits[: len(row.choices)])
+    # What stands behind the row's own choices fills up the batch; an empty one fills up its list.
+    real = [place for place, choice in enumerate(row.choices) if choice != ""]
+    probabilities = np.zeros(len(row.choices))
+    if real:
+        probabilities[real] = softmax(logits[real])
     best = int(probabilities.argmax())
     return {
         "choice": row.choices[best],

@@ -1,7 +1,7 @@
 """`QuestionAnswering`: the part of a passage that answers a question."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,8 @@ from kbert.text import WordPieceTokenizer
 _ANSWER_LENGTH = 30
 #: The language of a file is told by so many of its passages.
 _PASSAGES_TOLD_BY = 1000
+#: Between a threshold for no answer and the differences of all dev questions, if they lie on one side of it.
+_MARGIN = 0.5
 #: Name -> official measure, and those of its scores by which runs may be compared.
 _MEASURES = {
     "squad": (squad_scores, ("f1", "exact_match")),
@@ -71,7 +73,7 @@ class QuestionAnswering(Task):
 
     def __init__(self, spec, tokenizer):
         super().__init__({"null_threshold": None, **spec}, tokenizer)
-        _settle(self.spec)
+        _check(self.spec)
 
     @classmethod
     def learn(cls, rows, tokenizer, max_length, best_score=None, **options):
@@ -125,9 +127,13 @@ class QuestionAnswering(Task):
     def encode(self, rows, labelled=True):
         if labelled:
             self._check_measure(rows)
-        names = ("max_length", "stride", "max_question_length")
-        settings = {name: self.spec[name] for name in names}
-        return data.encode_questions(rows, self.tokenizer, labelled=labelled, **settings)
+        return data.encode_questions(
+            rows,
+            self.tokenizer,
+            labelled=labelled,
+            max_length=self.spec["max_length"],
+            **window_settings(self.spec),
+        )
 
     def blank_model(self, config, dtype=None, **kwargs):
         return BertSpanFinder(config, dtype=dtype, **kwargs)
@@ -150,11 +156,7 @@ class QuestionAnswering(Task):
         threshold, _ = best_null_threshold(
             _references(rows), _predictions(rows, answers), differences, self.best_score
         )
-        larger = [difference for difference in differences.values() if difference > threshold]
-        if larger and threshold in differences.values():
-            # Amid the two questions that it parts: where batches or numbers are others, a difference moves.
-            threshold += (min(larger) - threshold) / 2
-        return {"null_threshold": float(threshold)}
+        return {"null_threshold": float(_apart(threshold, list(differences.values())))}
 
     def report_parts(self, rows: Sequence[Question], answers):
         function, exact_name = _OF_QUESTIONS[self.spec["measure"]]
@@ -199,26 +201,48 @@ class QuestionAnswering(Task):
             if not row.answers and self.spec["measure"] != "squad_v2":
                 raise InputError(
                     f"{row.source}: has no answer; the measure {self.spec['measure']} is for files in which "
-                    f"every question has one; choose squad_v2, or train on a file with such questions"
+                    f"every question has one; fine-tune with --measure=squad_v2, or on such questions"
                 )
 
 
-def _settle(spec: dict[str, Any]) -> None:
-    """Puts numbers where None leaves them to the size of a window.
+def _apart(threshold: float, differences: Sequence[float]) -> float:
+    """A threshold that parts the differences as this one does, and lies on none of them.
+
+    Where batches or numbers are others, as in an export, a difference moves.
+    """
+    answered = [difference for difference in differences if difference <= threshold]
+    larger = [difference for difference in differences if difference > threshold]
+    if not answered:
+        return min(threshold, min(larger) - _MARGIN)
+    if not larger:
+        return max(answered) + _MARGIN
+    # Amid the two questions that it parts.
+    return max(answered) + (min(larger) - max(answered)) / 2
+
+
+def window_settings(spec: Mapping[str, Any]) -> dict[str, int]:
+    """`stride` and `max_question_length` of a task's `spec`; None leaves them to the size of a window.
+
+    They are settled where they are used, so that a model may be exported with other windows than its own.
+    """
+    room = spec["max_length"] - 3  # Beside [CLS] and two [SEP].
+    question, stride = spec["max_question_length"], spec["stride"]
+    question = min(64, max(1, room // 2)) if question is None else question
+    stride = min(128, max(1, (room - question) // 2)) if stride is None else stride
+    return {"stride": stride, "max_question_length": question}
+
+
+def _check(spec: Mapping[str, Any]) -> None:
+    """Refuses settings that are out of their range.
 
     Raises:
-        InputError: A setting is out of its range.
+        InputError: One is.
     """
     if spec["measure"] not in _MEASURES:
         raise InputError(f"measure={spec['measure']!r}; expected one of auto, {', '.join(_MEASURES)}")
     for name in ("stride", "max_question_length", "max_answer_length", "n_best"):
         if spec[name] is not None and spec[name] < 1:
             raise InputError(f"{name}={spec[name]}; expected at least 1")
-    room = spec["max_length"] - 3  # Beside [CLS] and two [SEP].
-    if spec["max_question_length"] is None:
-        spec["max_question_length"] = min(64, max(1, room // 2))
-    if spec["stride"] is None:
-        spec["stride"] = min(128, max(1, (room - spec["max_question_length"]) // 2))
 
 
 def _customary_measure(rows: Sequence[Question]) -> str:

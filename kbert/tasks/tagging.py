@@ -22,7 +22,7 @@ from kbert.evaluation import (
 )
 from kbert.layers import allowed_transitions
 from kbert.models import BertTagger, TaggingObjective
-from kbert.tag_schemes import Entity, entities_of, split_tag, tags_of
+from kbert.tag_schemes import Entity, entities_of, scheme_of_set, split_tag, tags_of
 from kbert.tasks.tagging_answers import answer_of, stitch
 from kbert.tasks.tagging_encoding import encode_words
 from kbert.tasks.task import Columns, Task, refuse_data_set
@@ -48,12 +48,13 @@ class Tagging(Task):
     name = "tagging"
     best_score = "f1"
     options = {"scheme": "BIO", "crf": False, "long_text": "windows", "stride": None}
-    kept_of_columns = ("word_column", "tag_column")
+    kept_of_columns = ("word_column", "tag_column", "joined")
 
     def __init__(self, spec, tokenizer):
-        if "scheme" not in spec and not all(map(_is_entity_tag, spec["tags"])):
+        if "scheme" not in spec:
             # A model from Hugging Face does not say it. One odd tag, and no text with it could be answered.
-            spec = {"scheme": None, "best_score": "accuracy", **spec}
+            scheme = scheme_of_set(spec["tags"])
+            spec = {"scheme": scheme, **({"best_score": "accuracy"} if scheme is None else {}), **spec}
         super().__init__(spec, tokenizer)
         if self.spec["long_text"] not in _LONG_TEXT:
             raise InputError(f"long_text={self.spec['long_text']!r}; expected {' or '.join(_LONG_TEXT)}")
@@ -87,13 +88,15 @@ class Tagging(Task):
             word_column=word_column,
             tag_column=tag_column if labelled else None,
             num_columns=len(columns.names) if columns.names else None,
+            joined=columns.joined,
         )
 
     @classmethod
-    def columns_to_keep(cls, source, columns):
-        # In JSON columns have names, which say nothing of the numbers in other files.
-        numbers = () if _is_json(source) else _column_numbers(columns)
-        return dict(zip(cls.kept_of_columns, numbers, strict=False))
+    def columns_to_keep(cls, source, columns, rows):
+        if _is_json(source):
+            return {}  # Its columns have names, which say nothing of the numbers in other files.
+        kept = (*_column_numbers(columns), _are_joined(rows))
+        return dict(zip(cls.kept_of_columns, kept, strict=True))
 
     @classmethod
     def faults(cls, train, dev):
@@ -226,6 +229,11 @@ def _column_number(role: str, asked: str | None, names: Sequence[str] | None, cu
             f"one of the names in --columns"
         )
     return int(asked)
+
+
+def _are_joined(rows: Sequence[TaggedText]) -> bool | None:
+    """Whether no space stands between the words of a file; None where no text has two of them."""
+    return next((row.words[0][1] == row.words[1][0] for row in rows if len(row.words) > 1), None)
 
 
 def _are_entities(rows: Sequence[TaggedText]) -> bool:

@@ -39,6 +39,7 @@ class Columns:
         split: Of a `tfds:` dataset.
         word_column: Number of the column of words in a file of columns, where `text` names none.
         tag_column: That of the tags, where `label` names none.
+        joined: Whether no space stands between the words of a file of columns; None: as they look.
     """
 
     text: str | None = None
@@ -50,6 +51,7 @@ class Columns:
     split: str = "train"
     word_column: int = 0
     tag_column: int = -1
+    joined: bool | None = None
 
     def refuse_others(self, task: str, known: Sequence[str]) -> None:
         """Refuses what a task does not look at: whoever gave it expects that it does.
@@ -135,12 +137,13 @@ class Task(abc.ABC):
         return cls({**spec, **options, **cls.learned(rows), **chosen}, tokenizer)
 
     @classmethod
-    def columns_to_keep(cls, source: str, columns: Columns) -> dict[str, Any]:
+    def columns_to_keep(cls, source: str, columns: Columns, rows: Sequence) -> dict[str, Any]:
         """What `spec` takes of the columns of the training file: the fields in `kept_of_columns`.
 
         Args:
             source: The file.
             columns: As it was read.
+            rows: What was read.
         """
         return {name: getattr(columns, name) for name in cls.kept_of_columns}
 

@@ -8,6 +8,8 @@ import pytest
 from kbert.data import (
     Example,
     label_list,
+    read_anchors,
+    read_entities,
     read_examples,
     read_label_sets,
     read_scored_examples,
@@ -155,6 +157,29 @@ def test_of_unlabelled_rows_some_may_have_labels(tmp_path):
     assert [row.score for row in read_scored_examples(path, labelled=False)] == [None, 3.0]
     path = write(tmp_path / "b.jsonl", '{"text": "x", "labels": ["a", "b"]}\n')
     assert [row.text for row in read_examples(path, labelled=False)] == ["x"]
+
+
+def test_an_empty_name_of_a_column_that_must_be_is_refused(tmp_path):
+    """As of a variable of the shell that is not set; all texts would be "None"."""
+    path = write(tmp_path / "a.tsv", "text\tlabel\na\t1\n")
+    for read in (read_examples, read_label_sets, read_scored_examples):
+        with pytest.raises(
+            InputError, match="a.tsv:2: '' is no name .* with the text, .* text, label; set --t"
+        ):
+            read(path, text_column="", labelled=False)
+        column = "score_column" if read is read_scored_examples else "label_column"
+        with pytest.raises(InputError, match="a.tsv:2: '' is no name .* set --label_column, or"):
+            read(path, **{column: ""})
+        assert len(read(path, **{column: ""}, labelled=False)) == 1
+    path = write(tmp_path / "p.tsv", "anchor\tpositive\na\tb\n")
+    with pytest.raises(InputError, match="p.tsv:2: '' is no name .* with the pair, .* set --pair_column"):
+        read_similar_texts(path, pair_column="")
+    with pytest.raises(InputError, match="p.tsv:2: '' is no name .* with the text"):
+        read_anchors(path, text_column="")
+    path = write(tmp_path / "e.jsonl", '{"text": "a", "entities": []}\n')
+    for column in ("text_column", "entities_column"):
+        with pytest.raises(InputError, match="e.jsonl:1: '' is no name"):
+            read_entities(path, **{column: ""})
 
 
 def test_missing_file_wrong_column_wrong_encoding(tmp_path):
@@ -354,9 +379,14 @@ def test_texts_without_scores_and_labels(tmp_path):
     path = write(tmp_path / "a.tsv", "text\na\n")
     assert read_scored_examples(path, labelled=False)[0].score is None
     assert read_label_sets(path, labelled=False)[0].labels == ()
-    path = write(tmp_path / "b.tsv", "text\tscore\na\t\nb\t2.5\nc\tx\n")
-    with pytest.raises(InputError, match="b.tsv:4: the score is 'x'"):
-        read_scored_examples(path, labelled=False)
+    path = write(tmp_path / "b.tsv", "text\tscore\na\t\nb\t2.5\nc\t-\nd\tNA\ne\tnan\n")
+    scores = [row.score for row in read_scored_examples(path, labelled=False)]
+    assert scores == [None, 2.5, None, None, None]
+    rows = [{"text": "a", "label": {"x": 1}}, {"text": "b", "label": "['x'"}, {"text": "c", "label": "x"}]
+    path = write(tmp_path / "c.jsonl", "\n".join(map(json.dumps, rows)))
+    assert [row.labels for row in read_label_sets(path, labelled=False)] == [(), (), ("x",)]
+    with pytest.raises(InputError, match="c.jsonl:1: the labels are {'x': 1}"):
+        read_label_sets(path)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from kbert.config import BertConfig
 from kbert.data import read_questions
+from kbert.errors import InputError
 from kbert.export import export, samples, text_module
 from kbert.export.text_answers import MAX_WINDOWS
 from kbert.tasks import QuestionAnswering
@@ -21,7 +22,7 @@ from tests.export.test_signatures import TEXTS
 def make(tokenizer):
     """Function of what a question-answering task's spec has, to the module, with random weights."""
 
-    def make(tokenizer=tokenizer, scale=0.3, **spec):
+    def make(tokenizer=tokenizer, scale=0.3, exported_length=None, **spec):
         settings = {
             "measure": "squad",
             "stride": 8,
@@ -41,7 +42,7 @@ def make(tokenizer):
         for weight in model.weights:
             if "layer_norm" not in weight.path:
                 weight.assign(generator.normal(0, scale, weight.shape))
-        return text_module(task, model)
+        return text_module(task, model, exported_length)
 
     return make
 
@@ -112,6 +113,20 @@ def test_answers_are_the_tasks(make, spec):
     if spec.get("null_threshold", 0.0) == 0.0 and spec.get("scale") != 0.0:
         assert len({row["answer"] for row in rows}) > 5
     assert max(row["num_windows"] for row in rows) > 3
+
+
+def test_windows_fit_another_length_than_the_tasks(make):
+    """Settings that nobody chose, of a model that was trained with longer windows."""
+    chosen = {"stride": None, "max_question_length": None}
+    module = make(max_length=48, **chosen)
+    assert (module._stride, module._question_length) == (11, 22)
+    module = make(max_length=48, exported_length=20, **chosen)
+    assert (module._stride, module._question_length) == (4, 8)
+    question, context = b"what never loses its way ?", b"the film is long but it never loses its way " * 3
+    found = module.answer(tf.constant([question]), tf.constant([context]))
+    assert_same(found, [module.reference(question, context)])
+    with pytest.raises(InputError, match="stride=11; a window of max_length=20 holds 9 pieces"):
+        make(max_length=48, exported_length=20, stride=11, max_question_length=8)
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from kbert.data import read_conll
 from kbert.data.tagging_readers import split_words
 from kbert.errors import InputError
 from kbert.export import export, samples
+from kbert.export.tag_writer import TagWriter
 from kbert.export.tagger import TextTagger
 from kbert.export.text_answers import MAX_WINDOWS
 from kbert.export.words import character_kinds, find_words
@@ -29,6 +30,8 @@ ATOMS += ["\x00", "\x1c", "\x85", "\u2028", "\u3000", "\ufffd", "ab\x1ccd", "a\u
 TAGS = {
     "BIO": ["O", "B-A", "I-A", "B-B", "I-B"],
     "BIOES": ["O", *(f"{letter}-{type_}" for type_ in ("A-1", "B") for letter in "BIES")],
+    "BMES": ["O", *(f"{letter}-A" for letter in "BMES")],
+    "IOB1": ["O", "I-A", "I-B"],
     None: ["NN", "VB", "中"],
 }
 LETTERS = ["O", "B", "I", "E", "S"]
@@ -113,6 +116,8 @@ def assert_is_the_tasks(module, texts):
         (True, "BIOES", "windows", 7),
         (False, "BIOES", "windows", 1),
         (True, None, "truncate", None),
+        (False, "BMES", "windows", None),
+        (False, "IOB1", "windows", None),
     ],
 )
 def test_answers_are_the_tasks(make, crf, scheme, long_text, stride):
@@ -123,6 +128,23 @@ def test_answers_are_the_tasks(make, crf, scheme, long_text, stride):
     if scheme:
         assert not any(faulty_tags(of_row, scheme) for of_row in tags)
     assert any(0.0 in row["scores"] for row in rows)  # a word without an answer
+
+
+def test_short_entities_are_written_by_the_scheme():
+    def written(scheme, tags):
+        ids = [TAGS[scheme].index(tag) for tag in tags]
+        number = tf.range(len(tags))
+        names, _ = TagWriter(TAGS[scheme], scheme)(
+            tf.zeros_like(number), number >= 0, number + 1, tf.constant(ids), tf.ones(len(tags))
+        )
+        return [name.decode() for name in names.numpy()]
+
+    for scheme, tags in [
+        ("IOB1", "I-A O I-A I-B I-B"),
+        ("BMES", "S-A O B-A M-A E-A"),
+        ("BIO", "B-A O B-B I-B I-B"),
+    ]:
+        assert written(scheme, tags.split()) == tags.split()
 
 
 @pytest.mark.slow

@@ -110,6 +110,14 @@ def test_a_question_without_a_text_stands_in_its_place(make):
     assert rows[0] == rows[1] != rows[2]
 
 
+def test_an_empty_choice_may_stand_anywhere(make):
+    module = make("multiple_choice")
+    columns = ([b"the film"] * 2, [b""] * 2, [[b"long", b"", b"a way"], [b"", b"way", b"long"]])
+    rows = [module.reference(*row) for row in zip(*columns, strict=True)]
+    assert_same(module.answer(*map(tf.constant, columns)), rows)
+    assert rows[0]["probabilities"][1] == 0.0 == rows[1]["probabilities"][0]
+
+
 @pytest.mark.slow
 def test_choices_are_the_tasks_and_an_empty_one_is_none(make):
     module = make("multiple_choice")

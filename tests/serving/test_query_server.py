@@ -65,6 +65,13 @@ def test_a_file_of_texts_is_sent_in_batches_and_in_order(tmp_path):
         assert answers(*at, "--input=-", "--input_format=jsonl", input=rows) == found
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_text():
+    with ScriptedServer() as server:
+        flags = [f"--url={server.url}", "--model=m", "--input=-"]
+        found = answers(*flags, input="\ufeffAngela\n\ufeffMerkel\n")
+        assert [answer["echo"] for answer in found] == ["Angela", "\ufeffMerkel"]
+
+
 def test_answers_come_while_the_input_is_read():
     with ScriptedServer() as server:
         flags = [f"--url={server.url}", "--model=m", "--max_batch=1", "--input=-"]

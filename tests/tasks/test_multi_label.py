@@ -65,7 +65,7 @@ def test_the_threshold_decides_and_is_chosen_on_dev(tokenizer):
     answers[1] = {"labels": ["good"], "label_ids": [1]}  # One of four found wrongly, one missed.
     # Scripts read further files as the training file was.
     kept = {"no_label": "", "separator": ";"}
-    assert MultiLabel.columns_to_keep("f.tsv", Columns(**kept)) == kept
+    assert MultiLabel.columns_to_keep("f.tsv", Columns(**kept), DATA) == kept
     assert MultiLabel({**task.spec, **kept}, tokenizer).kept_columns == kept
     scores = again.scores(DATA, answers)
     assert scores["micro_f1"] == pytest.approx(2 * 3 / 8) and scores["exact_match"] == 0.75

@@ -95,6 +95,17 @@ def test_what_fills_up_the_batch_is_never_chosen(tokenizer):
     assert task.scores(DATA, answers) == {"accuracy": 0.5}
 
 
+def test_an_empty_choice_is_none(tokenizer):
+    """It fills up a list, as in files with as many choices in each row; exports have the same rule."""
+    task = make_task(tokenizer)
+    given = task.rows_of(["t"] * 3, [["a", "", "b", ""], ["", "a"], ["", ""]])
+    outputs = {"logits": [np.array([1.0, 9.0, 1.0, 2.0]), np.array([5.0, -3e9]), np.array([1.0, 2.0])]}
+    first, second, none = task.answers(given, task.encode(given, labelled=False), outputs)
+    assert (first["choice"], first["choice_id"], first["probabilities"]) == ("a", 0, [0.5, 0.0, 0.5, 0.0])
+    assert (second["choice"], second["choice_id"], none["choice"]) == ("a", 1, "")
+    assert none["score"] == 0.0 and none["probabilities"] == [0.0, 0.0]
+
+
 @pytest.mark.slow
 def test_it_learns(tokenizer, fine_tuned):
     rng = np.random.default_rng(5)

@@ -406,17 +406,32 @@ def test_further_files_are_read_by_the_columns_of_training(tiny_vocab, tmp_path,
     path, spans = tmp_path / "f.txt", tmp_path / "f.jsonl"
     path.write_text("good JJ B-NP B-A\nfilm NN O O\n", encoding="utf-8")
     spans.write_text('{"text": "a", "entities": []}\n', encoding="utf-8")
-    kept = Tagging.columns_to_keep(str(path), columns)
     rows = Tagging.read(str(path), columns)
+    kept = Tagging.columns_to_keep(str(path), columns, rows)
     task = one_task(rows, WordPieceTokenizer(str(tiny_vocab)), **kept)
-    assert task.kept_columns == {"word_column": numbers[0], "tag_column": numbers[1]} == kept
+    assert task.kept_columns == {"word_column": numbers[0], "tag_column": numbers[1], "joined": False} == kept
     later = Columns(**task.kept_columns)
     assert Tagging.read(str(path), later) == rows
     assert Tagging.read(str(path), dataclasses.replace(later, label="1"))[0].tags == ("JJ", "NN")
     # Files of JSON have names, which are not kept; nor do models of earlier versions say anything.
     assert len(Tagging.read(str(spans), later)) == 1
-    assert Tagging.columns_to_keep(str(spans), Columns(label="spans")) == {}
+    assert Tagging.columns_to_keep(str(spans), Columns(label="spans"), rows) == {}
     assert one_task(rows, WordPieceTokenizer(str(tiny_vocab))).kept_columns == {}
+
+
+def test_words_of_further_files_are_put_together_as_those_of_training(tmp_path):
+    """A small Chinese file may have many words of several characters, an English one of one."""
+    chinese, mixed, letters = (tmp_path / f"{name}.txt" for name in ("chinese", "mixed", "letters"))
+    chinese.write_text("电 O\n影 O\n", encoding="utf-8")
+    mixed.write_text("电 O\n2003 O\n", encoding="utf-8")
+    letters.write_text("I O\n\na O\nb O\n", encoding="utf-8")
+    for train, later, text in [(chinese, mixed, "电2003"), (mixed, chinese, "电 影")]:
+        kept = Tagging.columns_to_keep(str(train), Columns(), Tagging.read(str(train), Columns()))
+        (row,) = Tagging.read(str(later), Columns(**kept))
+        assert row.text == text
+    rows = Tagging.read(str(letters), Columns())
+    assert Tagging.columns_to_keep(str(letters), Columns(), rows)["joined"] is True
+    assert Tagging.columns_to_keep(str(letters), Columns(), rows[:1])["joined"] is None
 
 
 def test_what_cannot_be_learned(tiny_vocab, caplog):
@@ -440,6 +455,27 @@ def test_what_cannot_be_learned(tiny_vocab, caplog):
     encoded = task.encode(new)
     assert isinstance(encoded, EncodedRows) and "1 words have a tag that was not seen" in caplog.text
     assert task.scores(new, [{"tags": ["O", "O"]}])["recall"] == 0.0
+
+
+@pytest.mark.parametrize(
+    "tags, scheme, gold",
+    [
+        ("O B-A M-A E-A S-A", "BMES", "B-A M-A M-A E-A"),
+        ("B M E S", "BMES", "B M E S"),
+        ("O B-A I-A E-A S-A", "BIOES", "B-A I-A E-A S-A"),
+        ("O I-A I-B", "IOB1", "I-A I-A I-B O"),
+        ("O B-A I-A", "BIO", "B-A I-A O O"),
+    ],
+)
+def test_tags_without_a_scheme_say_it_by_their_letters(tiny_vocab, caplog, tags, scheme, gold):
+    """As those of a model from Hugging Face: its own tags are measured, and not taken for unseen ones."""
+    spec = {"name": "tagging", "tags": tags.split(), "max_length": 16, "lowercase": True}
+    task = Tagging(spec, WordPieceTokenizer(str(tiny_vocab)))
+    assert task.scheme == scheme
+    rows = [text_of("good film was bad".split(), gold.split())]
+    answers = task.answers(rows, *oracle(task, rows))
+    assert answers[0]["tags"] == gold.split() and task.scores(rows, answers)["f1"] == 1.0
+    assert "not seen in training" not in caplog.text
 
 
 def test_tags_of_another_column_are_refused(tiny_vocab):
