@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from kbert.checkpoints import find_vocab, read_config, read_lowercase
+from kbert.checkpoints import find_vocab, read_config, read_lowercase, read_tokens
 from kbert.checkpoints.vocabulary import settle_case
 from kbert.config import BertConfig
 from kbert.errors import InputError
@@ -46,13 +46,16 @@ def starting_point(
         num_hidden_layers_used: Of `init`, and of nothing else, only its first n layers; None for all.
 
     Raises:
-        InputError: Not exactly one of `init`, `size` and `config`; no vocabulary; more entries than the
-            embedding table has rows; more layers wanted than there are.
+        InputError: Not exactly one of `init`, `size` and `config`; no vocabulary, or one of another kind
+            than WordPiece in `init`; more entries than the embedding table has rows; more layers wanted than
+            there are.
     """
     given = [name for name, value in (("init", init), ("size", size), ("config", config)) if value]
     if len(given) != 1:
         came = " and ".join(f"--{name}" for name in given) or "none of them"
         raise InputError(f"give exactly one of --init and --size (pretrain.py: or --config); {came} came")
+    if init:
+        read_tokens(init)  # Refuses a tokenizer of another kind than WordPiece.
     vocab_path = vocab or (find_vocab(init) if init else None)
     if vocab_path is None:
         raise InputError(

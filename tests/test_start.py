@@ -58,6 +58,14 @@ def test_a_case_against_the_vocabulary_is_taken_and_warned_of(tmp_path, caplog):
     assert caplog.text.count("many entries with capital letters, but lowercase=True") == 1
 
 
+@pytest.mark.parametrize("given", [False, True])
+def test_a_checkpoint_with_a_tokenizer_of_another_kind_is_refused(tiny_config, tmp_path, given):
+    save_folder(tmp_path, Bert(tiny_config))
+    (tmp_path / "tokenizer.json").write_text('{"model": {"type": "Unigram", "vocab": [["<s>", 0.0]]}}')
+    with pytest.raises(InputError, match="tokenizer.json: splits words by Unigram"):
+        starting_point(init=str(tmp_path), vocab=vocab_of(tmp_path, "a") if given else None)
+
+
 def test_what_does_not_go_together_is_refused(init, tmp_path):
     # Of the scripts that start from random weights only pretrain.py has --config.
     choices = r"exactly one of --init and --size \(pretrain.py: or --config\); none of them came"

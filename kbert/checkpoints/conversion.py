@@ -72,6 +72,8 @@ def convert(source: str | os.PathLike, target: str | os.PathLike, form: str, *, 
         if tokens is not None:
             tokenizer = keras_hub_tokenizer if form == "keras_hub" else tokenizer_files
             tokenizer.write_tokenizer(staging, tokens, lowercase is not False, _longest(model, task or {}))
+        else:
+            logging.warning("%s: no vocabulary came with %s; copy its vocab.txt there", target, source)
 
 
 def _of_pairs(source: str | os.PathLike, task: dict[str, Any] | None) -> dict[str, Any]:

@@ -171,11 +171,11 @@ def _arguments(checkpoint: Checkpoint, model: str) -> dict[str, Any]:
 
 def _vocab_problems(folder: Path, config: BertConfig) -> list[str]:
     """What is wrong with the vocabulary of a checkpoint; that its case is in doubt is only logged."""
+    lowercase = read_lowercase(folder)  # A tokenizer that kbert has not is warned of, vocab.txt or not.
     vocab = find_vocab(folder)
     if vocab is None:
         return []
     tokens = read_entries(vocab)
-    lowercase = read_lowercase(folder)
     if lowercase is not None:
         vocabulary.warn_of_case(vocab, tokens, lowercase)
     problem = vocabulary.misfit(vocab, tokens, config)

@@ -49,13 +49,33 @@ def read_lowercase(folder: Path) -> bool | None:
         said = (fast.get("normalizer") or {}).get("lowercase")
     if said not in (True, False, None):
         raise InputError(f"{folder / CONFIG_FILE}: do_lower_case={said!r}; expected true or false")
-    _warn_of_other_splitting(folder, options, said)
-    _warn_of_added_tokens(folder, fast)
+    if other := _other_kind(folder / FAST_FILE, fast):
+        warn_once(other)
+    else:
+        _warn_of_other_splitting(folder, options, said)
+        _warn_of_added_tokens(folder, fast)
     return said
 
 
 def _read_if_there(path: Path) -> dict[str, Any]:
     return read_json(path) if path.is_file() else {}
+
+
+def _model_in(fast: dict[str, Any]) -> dict[str, Any]:
+    """What `tokenizer.json` says of how it splits words."""
+    model = fast.get("model")
+    return model if isinstance(model, dict) else {}
+
+
+def _other_kind(path: Path, fast: dict[str, Any]) -> str | None:
+    """What to say of a `tokenizer.json` that splits words by other means than WordPiece; None of ours."""
+    kind = _model_in(fast).get("type")
+    if kind in (None, "WordPiece"):
+        return None
+    return (
+        f"{path}: splits words by {kind}, but kbert by WordPiece alone; texts cannot be split here as this "
+        f"model needs them"
+    )
 
 
 def _warn_of_other_splitting(folder: Path, options: dict[str, Any], lowercase: bool | None) -> None:
@@ -86,8 +106,7 @@ def _warn_of_other_splitting(folder: Path, options: dict[str, Any], lowercase: b
 
 def _warn_of_added_tokens(folder: Path, fast: dict[str, Any]) -> None:
     """Names tokens of `tokenizer.json` that are in no vocabulary: kbert splits them like any text."""
-    model, vocab = fast.get("model"), folder / VOCAB_FILE
-    known = set(model.get("vocab") or ()) if isinstance(model, dict) else set()
+    known, vocab = set(_model_in(fast).get("vocab") or ()), folder / VOCAB_FILE
     listed = [token.get("content") for token in fast.get("added_tokens") or () if isinstance(token, dict)]
     added = [token for token in listed if isinstance(token, str) and token not in known]
     if added and vocab.is_file():
@@ -117,8 +136,10 @@ def read_fast_tokens(folder: Path) -> list[str] | None:
     path = folder / FAST_FILE
     if not path.is_file():
         return None
-    model = read_json(path).get("model")
-    model = model if isinstance(model, dict) else {}
+    fast = read_json(path)
+    if other := _other_kind(path, fast):
+        raise InputError(other)
+    model = _model_in(fast)
     ids = model.get("vocab")
     if not isinstance(ids, dict) or model.get("type") != "WordPiece":
         raise InputError(f"{path}: holds no WordPiece vocabulary; copy the {VOCAB_FILE} of the model there")

@@ -238,6 +238,13 @@ def test_a_vocabulary_in_tokenizer_json_alone_is_written_out(make_model, tiny_vo
     assert checkpoints.find_vocab(tmp_path / "c").read_bytes() == tiny_vocab.read_bytes()
 
 
+def test_a_model_without_a_vocabulary_is_warned_of(make_model, tmp_path, caplog):
+    checkpoints.save_folder(tmp_path / "a", make_model("Bert"))
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        checkpoints.convert(tmp_path / "a", tmp_path / "b", "huggingface")
+    assert f"{tmp_path / 'b'}: no vocabulary came with {tmp_path / 'a'}; copy its vocab.txt" in caplog.text
+
+
 def test_an_occupied_target_is_refused_and_left_alone(source, tmp_path):
     target = tmp_path / "target"
     target.mkdir()

@@ -4,7 +4,7 @@ import logging
 import pytest
 
 from kbert import InputError, checkpoints
-from kbert.checkpoints import tokenizer_files
+from kbert.checkpoints import huggingface, tokenizer_files
 from kbert.text import Vocab, WordPieceTokenizer
 
 TEXTS = [
@@ -131,7 +131,8 @@ def test_the_tokenizers_of_bert_split_as_kbert_does(written, edit_json, caplog):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"model": {"type": "BPE", "vocab": {"a": 0}}}, "no WordPiece vocabulary"),
+        ({"model": {"type": "BPE", "vocab": {"a": 0}}}, "splits words by BPE, but kbert by WordPiece alone"),
+        ({"model": {"type": "Unigram", "vocab": [["<s>", 0.0]]}}, "splits words by Unigram"),
         ({"model": {"type": "WordPiece", "vocab": {"a": 0, "b": 2}}}, "gaps"),
         ({}, "no WordPiece vocabulary"),
     ],
@@ -140,6 +141,18 @@ def test_a_foreign_fast_tokenizer_is_refused(tmp_path, content, message):
     (tmp_path / "tokenizer.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match=f"tokenizer.json: .*{message}"):
         tokenizer_files.read_fast_tokens(tmp_path)
+
+
+@pytest.mark.parametrize("model", ["Bert", "BertClassifier"])
+def test_the_weights_of_a_model_with_a_foreign_tokenizer_can_be_had(make_model, tmp_path, caplog, model):
+    huggingface.write(tmp_path, make_model(model))
+    # As multilingual-e5 has it, which is a BERT with XLM-R's tokenizer.
+    fast = {"model": {"type": "Unigram", "vocab": [["<s>", 0.0]]}, "added_tokens": [{"content": "<s>"}]}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(fast))
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        assert type(checkpoints.load(tmp_path)).__name__ == model
+    (said,) = [record.message for record in caplog.records if "pooler" not in record.message]
+    assert said.startswith(f"{tmp_path / 'tokenizer.json'}: splits words by Unigram")
 
 
 def test_a_choice_that_is_none_is_refused(tmp_path):
