@@ -1,5 +1,6 @@
 """Hugging Face's files of a tokenizer: `vocab.txt`, `tokenizer_config.json`, `tokenizer.json`."""
 
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def read_lowercase(folder: Path) -> bool | None:
         warn_once(other)
     else:
         _warn_of_other_splitting(folder, options, said)
-        _warn_of_added_tokens(folder, fast)
+        _warn_of_added_tokens(folder, options, fast)
     return said
 
 
@@ -65,6 +66,12 @@ def _model_in(fast: dict[str, Any]) -> dict[str, Any]:
     """What `tokenizer.json` says of how it splits words."""
     model = fast.get("model")
     return model if isinstance(model, dict) else {}
+
+
+def _vocab_in(fast: dict[str, Any]) -> dict[str, int] | None:
+    """Token -> id, of a `tokenizer.json`; None where it holds another kind of vocabulary, or none."""
+    vocab = _model_in(fast).get("vocab")
+    return vocab if isinstance(vocab, dict) else None
 
 
 def _other_kind(path: Path, fast: dict[str, Any]) -> str | None:
@@ -104,19 +111,43 @@ def _warn_of_other_splitting(folder: Path, options: dict[str, Any], lowercase: b
             warn_once(f"{folder / file}: says {other}, but kbert splits as Google's BERT does")
 
 
-def _warn_of_added_tokens(folder: Path, fast: dict[str, Any]) -> None:
-    """Names tokens of `tokenizer.json` that are in no vocabulary: kbert splits them like any text."""
-    known, vocab = set(_model_in(fast).get("vocab") or ()), folder / VOCAB_FILE
+def _warn_of_added_tokens(folder: Path, options: dict[str, Any], fast: dict[str, Any]) -> None:
+    """Names tokens that the files keep whole and kbert splits like any text.
+
+    Args:
+        folder: Of the files.
+        options: The content of `tokenizer_config.json`.
+        fast: That of `tokenizer.json`.
+    """
     listed = [token.get("content") for token in fast.get("added_tokens") or () if isinstance(token, dict)]
-    added = [token for token in listed if isinstance(token, str) and token not in known]
-    if added and vocab.is_file():
-        known = set(read_entries(vocab))
-        added = [token for token in added if token not in known]
-    if added:
+    never = options.get("never_split")
+    listed += never if isinstance(never, list) else []
+    vocab = folder / VOCAB_FILE
+    known = {*(_vocab_in(fast) or ()), *(read_entries(vocab) if vocab.is_file() else ())}
+    kept = [token for token in dict.fromkeys(listed) if isinstance(token, str)]
+    split = [token for token in kept if token not in _SPECIAL.values()]
+    split = [token for token in split if token not in known or _is_parted(token)]
+    if split:
         warn_once(
-            f"{folder / FAST_FILE}: adds tokens that are not in the vocabulary ({', '.join(added[:5])}"
-            f"{', ...' if len(added) > 5 else ''}); kbert splits them like any text"
+            f"{folder}: its tokenizer keeps tokens whole ({', '.join(split[:5])}"
+            f"{', ...' if len(split) > 5 else ''}) that kbert splits like any text"
         )
+
+
+def _is_parted(token: str) -> bool:
+    """Whether kbert parts a word even if it is in the vocabulary: at marks, white space, Chinese characters.
+
+    Example:
+        >>> [_is_parted(token) for token in ("covid", "<user>", "[unused1]", "!", "电影")]
+        [False, True, True, False, True]
+    """
+    return len(token) > 1 and any(
+        char.isspace()
+        or (char.isascii() and not char.isalnum())
+        or unicodedata.category(char).startswith("P")
+        or "\u3400" <= char <= "\u9fff"
+        for char in token
+    )
 
 
 def read_max_length(folder: Path, limit: int) -> int:
@@ -139,9 +170,8 @@ def read_fast_tokens(folder: Path) -> list[str] | None:
     fast = read_json(path)
     if other := _other_kind(path, fast):
         raise InputError(other)
-    model = _model_in(fast)
-    ids = model.get("vocab")
-    if not isinstance(ids, dict) or model.get("type") != "WordPiece":
+    ids = _vocab_in(fast)
+    if ids is None or _model_in(fast).get("type") != "WordPiece":
         raise InputError(f"{path}: holds no WordPiece vocabulary; copy the {VOCAB_FILE} of the model there")
     if sorted(ids.values()) != list(range(len(ids))):
         raise InputError(f"{path}: the ids of its vocabulary have gaps; copy or download the file again")

@@ -105,18 +105,28 @@ def test_the_config_of_the_model_names_a_tokenizer_where_no_other_file_does(tmp_
 
 
 @pytest.mark.parametrize("in_vocab_file", [False, True])
-def test_added_tokens_outside_of_the_vocabulary_are_warned_of(written, edit_json, caplog, in_vocab_file):
+def test_tokens_that_are_kept_whole_elsewhere_are_warned_of(written, edit_json, caplog, in_vocab_file):
     folder = written(True)
     fast = json.loads((folder / "tokenizer.json").read_text())
-    added = [*fast["added_tokens"], {"id": 99, "content": "<user>"}]
-    edit_json(folder / "tokenizer.json", added_tokens=added)
+    added = [{"id": 99, "content": "<user>"}, {"id": 100, "content": "covid"}]
+    edit_json(folder / "tokenizer.json", added_tokens=[*fast["added_tokens"], *added])
     if in_vocab_file:
         with open(folder / "vocab.txt", "a", encoding="utf-8") as file:
-            file.write("<user>\n")
+            file.write("<user>\ncovid\n")
     with caplog.at_level(logging.WARNING, logger="absl"):
         assert tokenizer_files.read_lowercase(folder) is True
-    expected = "tokenizer.json: adds tokens that are not in the vocabulary (<user>); kbert splits"
-    assert (expected in caplog.text) != in_vocab_file
+    # Marks part a word of the vocabulary too.
+    split = "<user>" if in_vocab_file else "<user>, covid"
+    assert f": its tokenizer keeps tokens whole ({split}) that kbert splits like any text" in caplog.text
+
+
+def test_words_that_are_never_split_elsewhere_are_warned_of(tmp_path, caplog):
+    # As in the first AraBERT, whose vocab.txt has them.
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"never_split": ["[UNK]", "[رابط]"]}))
+    (tmp_path / "vocab.txt").write_text("[UNK]\n[رابط]\n", encoding="utf-8")
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        tokenizer_files.read_lowercase(tmp_path)
+    assert f"{tmp_path}: its tokenizer keeps tokens whole ([رابط]) that kbert splits" in caplog.text
 
 
 def test_the_tokenizers_of_bert_split_as_kbert_does(written, edit_json, caplog):
