@@ -23,13 +23,14 @@ _SPECIAL = {
     "mask_token": "[MASK]",
 }
 
-#: Classes of transformers that split as kbert does: BERT's relatives have its tokenizer under names of their
-#: own, and the last two do what `tokenizer.json` says.
+#: Classes of transformers that do what `tokenizer.json` says, whatever else is said.
+_BY_FAST_FILE = ("PreTrainedTokenizerFast", "TokenizersBackend")
+
+#: Those that split as kbert does: BERT's relatives have its tokenizer under names of their own.
 _OUR_CLASSES = (
     None,
     *(f"{name}Tokenizer{fast}" for name in ("Bert", "DistilBert", "Electra") for fast in ("", "Fast")),
-    "PreTrainedTokenizerFast",
-    "TokenizersBackend",
+    *_BY_FAST_FILE,
 )
 
 #: As in `kbert.text`: a longer word is [UNK].
@@ -45,15 +46,15 @@ def read_lowercase(folder: Path) -> bool | None:
         InputError: A file is damaged, or says something that is no yes or no.
     """
     options, fast = _read_if_there(folder / CONFIG_FILE), _read_if_there(folder / FAST_FILE)
-    said = options.get("do_lower_case")
-    if said is None:
-        said = (fast.get("normalizer") or {}).get("lowercase")
+    said, run = options.get("do_lower_case"), _part(fast, "normalizer").get("lowercase")
+    if said is None or (run is not None and options.get("tokenizer_class") in _BY_FAST_FILE):
+        said = run
     if said not in (True, False, None):
         raise InputError(f"{folder / CONFIG_FILE}: do_lower_case={said!r}; expected true or false")
     if other := _other_kind(folder / FAST_FILE, fast):
         warn_once(other)
     else:
-        _warn_of_other_splitting(folder, options, said)
+        _warn_of_other_splitting(folder, options, fast, said)
         _warn_of_added_tokens(folder, options, fast)
     return said
 
@@ -62,21 +63,21 @@ def _read_if_there(path: Path) -> dict[str, Any]:
     return read_json(path) if path.is_file() else {}
 
 
-def _model_in(fast: dict[str, Any]) -> dict[str, Any]:
-    """What `tokenizer.json` says of how it splits words."""
-    model = fast.get("model")
-    return model if isinstance(model, dict) else {}
+def _part(fast: dict[str, Any], name: str) -> dict[str, Any]:
+    """What `tokenizer.json` says of one of its stages: `normalizer`, `pre_tokenizer` or `model`."""
+    part = fast.get(name)
+    return part if isinstance(part, dict) else {}
 
 
 def _vocab_in(fast: dict[str, Any]) -> dict[str, int] | None:
     """Token -> id, of a `tokenizer.json`; None where it holds another kind of vocabulary, or none."""
-    vocab = _model_in(fast).get("vocab")
+    vocab = _part(fast, "model").get("vocab")
     return vocab if isinstance(vocab, dict) else None
 
 
 def _other_kind(path: Path, fast: dict[str, Any]) -> str | None:
     """What to say of a `tokenizer.json` that splits words by other means than WordPiece; None of ours."""
-    kind = _model_in(fast).get("type")
+    kind = _part(fast, "model").get("type")
     if kind in (None, "WordPiece"):
         return None
     return (
@@ -85,12 +86,15 @@ def _other_kind(path: Path, fast: dict[str, Any]) -> str | None:
     )
 
 
-def _warn_of_other_splitting(folder: Path, options: dict[str, Any], lowercase: bool | None) -> None:
+def _warn_of_other_splitting(
+    folder: Path, options: dict[str, Any], fast: dict[str, Any], lowercase: bool | None
+) -> None:
     """Names what the files say that kbert does not do.
 
     Args:
         folder: Of the files.
         options: The content of `tokenizer_config.json`.
+        fast: That of `tokenizer.json`.
         lowercase: What they say of it.
     """
     ours = {
@@ -100,8 +104,12 @@ def _warn_of_other_splitting(folder: Path, options: dict[str, Any], lowercase: b
         "word_tokenizer_type": (None, "basic"),
         "subword_tokenizer_type": (None, "wordpiece"),
         "tokenizer_class": _OUR_CLASSES,
+        "normalizer": (None, "BertNormalizer"),
+        "handle_chinese_chars": (None, True),
+        "pre_tokenizer": (None, "BertPreTokenizer"),
+        "continuing_subword_prefix": (None, "##"),
     }
-    files = {CONFIG_FILE: options}
+    files = {CONFIG_FILE: options, FAST_FILE: _said_by(fast)}
     if options.get("tokenizer_class") is None:  # Else that of the model's config is not looked at.
         of_model = _read_if_there(folder / _MODEL_FILE)
         files[_MODEL_FILE] = {"tokenizer_class": of_model.get("tokenizer_class")}
@@ -109,6 +117,20 @@ def _warn_of_other_splitting(folder: Path, options: dict[str, Any], lowercase: b
         other = {key: values[key] for key in ours if values.get(key) not in ours[key]}
         if other:
             warn_once(f"{folder / file}: says {other}, but kbert splits as Google's BERT does")
+
+
+def _said_by(fast: dict[str, Any]) -> dict[str, Any]:
+    """How a `tokenizer.json` splits, by one name for each choice; empty where there is none."""
+    if not fast:
+        return {}
+    normalizer = _part(fast, "normalizer")
+    return {
+        "normalizer": normalizer.get("type", "none"),
+        "strip_accents": normalizer.get("strip_accents"),
+        "handle_chinese_chars": normalizer.get("handle_chinese_chars"),
+        "pre_tokenizer": _part(fast, "pre_tokenizer").get("type", "none"),
+        "continuing_subword_prefix": _part(fast, "model").get("continuing_subword_prefix"),
+    }
 
 
 def _warn_of_added_tokens(folder: Path, options: dict[str, Any], fast: dict[str, Any]) -> None:
@@ -171,7 +193,7 @@ def read_fast_tokens(folder: Path) -> list[str] | None:
     if other := _other_kind(path, fast):
         raise InputError(other)
     ids = _vocab_in(fast)
-    if ids is None or _model_in(fast).get("type") != "WordPiece":
+    if ids is None or _part(fast, "model").get("type") != "WordPiece":
         raise InputError(f"{path}: holds no WordPiece vocabulary; copy the {VOCAB_FILE} of the model there")
     if sorted(ids.values()) != list(range(len(ids))):
         raise InputError(f"{path}: the ids of its vocabulary have gaps; copy or download the file again")

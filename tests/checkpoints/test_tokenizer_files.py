@@ -95,6 +95,43 @@ def test_another_way_of_splitting_is_warned_of(tmp_path, caplog, options, messag
     assert message in record.message
 
 
+@pytest.mark.parametrize("tokenizer", ["BertTokenizer", "PreTrainedTokenizerFast"])
+@pytest.mark.parametrize(
+    ("part", "changes", "message"),
+    [
+        ("normalizer", {"strip_accents": False}, "'strip_accents': False"),
+        ("normalizer", {"strip_accents": True}, None),  # As it does anyway where texts are lower-cased.
+        ("normalizer", {"handle_chinese_chars": False}, "'handle_chinese_chars': False"),
+        ("normalizer", {"type": "Sequence", "normalizers": []}, "'normalizer': 'Sequence'"),
+        ("normalizer", None, "'normalizer': 'none'"),
+        ("pre_tokenizer", {"type": "Whitespace"}, "'pre_tokenizer': 'Whitespace'"),
+        ("model", {"continuing_subword_prefix": "@@"}, "'continuing_subword_prefix': '@@'"),
+    ],
+)
+def test_another_way_of_splitting_in_tokenizer_json_is_warned_of(
+    written, edit_json, caplog, tokenizer, part, changes, message
+):
+    folder = written(True)
+    fast = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").write_text(json.dumps({**fast, part: changes and {**fast[part], **changes}}))
+    edit_json(folder / "tokenizer_config.json", tokenizer_class=tokenizer)
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        assert tokenizer_files.read_lowercase(folder) is True
+    said = [record.message for record in caplog.records]
+    expected = f"{folder / 'tokenizer.json'}: says {{{message}}}, but kbert splits as Google's BERT does"
+    assert said == ([expected] if message else [])
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "lowercase"),
+    [("BertTokenizer", True), ("PreTrainedTokenizerFast", False), ("TokenizersBackend", False)],
+)
+def test_the_case_is_that_of_the_file_which_the_class_looks_at(written, edit_json, tokenizer, lowercase):
+    folder = written(False)
+    edit_json(folder / "tokenizer_config.json", tokenizer_class=tokenizer, do_lower_case=True)
+    assert tokenizer_files.read_lowercase(folder) is lowercase
+
+
 @pytest.mark.parametrize("options", [{}, {"tokenizer_class": "BertTokenizer"}])
 def test_the_config_of_the_model_names_a_tokenizer_where_no_other_file_does(tmp_path, caplog, options):
     (tmp_path / "config.json").write_text('{"tokenizer_class": "BertJapaneseTokenizer"}')
