@@ -256,9 +256,7 @@ def _labels(path: Path, values: dict[str, Any], count: int) -> list[str]:
 def _task_of(folder: Path, config: BertConfig, head: dict[str, Any], labels: list[str]) -> dict[str, Any]:
     lowercase = tokenizer_files.read_lowercase(folder)
     if lowercase is None:
-        vocab = folder / tokenizer_files.VOCAB_FILE
-        looks = vocabulary.is_lowercase(read_entries(vocab)) if vocab.is_file() else None
-        lowercase = looks is not False
+        lowercase = vocabulary.is_lowercase(_tokens(folder)) is not False
     common = {
         "max_length": tokenizer_files.read_max_length(folder, config.max_length),
         "lowercase": lowercase,
@@ -268,6 +266,17 @@ def _task_of(folder: Path, config: BertConfig, head: dict[str, Any], labels: lis
     names = {"single": "classification", "multi": "multi_label", "regression": "regression"}
     # Whether texts came in pairs is written nowhere.
     return {"name": names[head["kind"]], "labels": labels, "pair": False, **common}
+
+
+def _tokens(folder: Path) -> list[str]:
+    """The vocabulary, or none where it is of another kind: the weights can be had all the same."""
+    vocab = folder / tokenizer_files.VOCAB_FILE
+    if vocab.is_file():
+        return read_entries(vocab)
+    try:
+        return tokenizer_files.read_fast_tokens(folder) or []
+    except InputError:
+        return []
 
 
 def write(folder: Path, model, labels: list[str] | None = None) -> None:

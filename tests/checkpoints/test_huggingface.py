@@ -261,6 +261,16 @@ def test_tags_become_a_task(written):
     assert (task["max_length"], task["lowercase"]) == (10, True)
 
 
+@pytest.mark.parametrize("file", ["vocab.txt", "tokenizer.json"])
+def test_the_vocabulary_tells_the_case_where_no_file_says_it(written, file):
+    _, folder = written("BertTagger")
+    tokens = [f"Word{number}" for number in range(120)]
+    ids = {token: number for number, token in enumerate(tokens)}
+    fast = {"normalizer": None, "model": {"type": "WordPiece", "vocab": ids}}
+    (folder / file).write_text("\n".join(tokens) if file == "vocab.txt" else json.dumps(fast))
+    assert checkpoints.read_task(folder)["lowercase"] is False
+
+
 def test_classes_without_names_are_called_as_transformers_calls_them(written, edit_json):
     _, folder = written("BertClassifier")
     edit_json(folder / "config.json", id2label=None)
