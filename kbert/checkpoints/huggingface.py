@@ -56,12 +56,13 @@ _SUPPORTED = {
 #: memory.
 _OF_NO_CONCERN = UNREAD_KEYS | frozenset(
     """
-    layer_norm_eps architectures id2label label2id num_labels problem_type finetuning_task classifier_dropout
+    layer_norm_eps architectures id2label label2id num_labels _num_labels problem_type finetuning_task
+    classifier_dropout xla_device
     _name_or_path _attn_implementation_autoset attn_implementation dtype torch_dtype torchscript
     transformers_version tf_legacy_loss use_bfloat16 use_cache gradient_checkpointing chunk_size_feed_forward
     output_attentions output_hidden_states output_past output_scores return_dict return_dict_in_generate
     tie_word_embeddings tokenizer_class task_specific_params language name
-    pad_token_id bos_token_id eos_token_id sep_token_id decoder_start_token_id
+    pad_token_id bos_token_id eos_token_id eos_token_ids sep_token_id decoder_start_token_id
     bad_words_ids begin_suppress_tokens diversity_penalty do_sample early_stopping
     encoder_no_repeat_ngram_size exponential_decay_length_penalty forced_bos_token_id forced_eos_token_id
     length_penalty max_length min_length no_repeat_ngram_size num_beam_groups num_beams num_return_sequences
@@ -163,7 +164,8 @@ def config_in(path: Path) -> BertConfig:
     """
     values = read_json(path)
     # Another width of the embeddings is ALBERT's and ELECTRA's; some configs of BERT state the same one.
-    supported = {**_SUPPORTED, "embedding_size": (values.get("hidden_size"),)}
+    width = (values.get("hidden_size"),)
+    supported = {**_SUPPORTED, "embedding_size": width, "emb_size": width}
     check_keys(path, values, supported, _OF_NO_CONCERN)
     return config_from(path, values, _ACTIVATIONS, layer_norm_epsilon=values.get("layer_norm_eps", 1e-12))
 
