@@ -16,7 +16,7 @@ from kbert.checkpoints import (
     tokenizer_files,
     vocabulary,
 )
-from kbert.checkpoints.forms import read_lowercase, read_task, read_tokens
+from kbert.checkpoints.forms import detect, read_lowercase, read_task, read_tokens
 from kbert.checkpoints.loading import load
 from kbert.checkpoints.staging import staged
 from kbert.errors import InputError
@@ -58,6 +58,8 @@ def convert(source: str | os.PathLike, target: str | os.PathLike, form: str, *, 
     if lowercase is None and tokens:
         lowercase = vocabulary.is_lowercase(tokens)
     labels = task.get("labels") or task.get("tags") if task else None
+    if _loses_pooler(source, model):
+        logging.warning("%s: %s has no pooler; that of %s is left out", target, type(model).__name__, source)
     with staged(target) as staging:
         if form == "kbert":
             kbert_folder.save_folder(staging, model, task)
@@ -74,6 +76,12 @@ def convert(source: str | os.PathLike, target: str | os.PathLike, form: str, *, 
             tokenizer.write_tokenizer(staging, tokens, lowercase is not False, _longest(model, task or {}))
         else:
             logging.warning("%s: no vocabulary came with %s; copy its vocab.txt there", target, source)
+
+
+def _loses_pooler(source: str | os.PathLike, model) -> bool:
+    folder, form = detect(source)
+    stored = form.open_checkpoint(folder).holds("bert/pooler/dense/kernel")
+    return stored and getattr(model, "bert", model).pooler is None
 
 
 def _of_pairs(source: str | os.PathLike, task: dict[str, Any] | None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from kbert.checkpoints.filling import fill
 from kbert.checkpoints.forms import detect, find_vocab, first_layers, read_lowercase
 from kbert.config import BertConfig
 from kbert.errors import InputError
-from kbert.models import Bert
+from kbert.models import Bert, BertMaskedLM
 from kbert.models.blank import blank
 from kbert.models.paths import weight_paths
 from kbert.vocab_file import read_entries
@@ -85,7 +85,7 @@ def load(
     own = model_class.__name__ == checkpoint.model
     arguments = {**_arguments(checkpoint, model_class.__name__), **head}
     has_pooler = checkpoint.holds("bert/pooler/dense/kernel")
-    if model_class is Bert:
+    if model_class is Bert or (own and model_class is BertMaskedLM):
         arguments.setdefault("pooler", has_pooler)
     config = first_layers(checkpoint.config, num_hidden_layers_used, checkpoint.config_file)
     try:
@@ -164,8 +164,9 @@ def _arguments(checkpoint: Checkpoint, model: str) -> dict[str, Any]:
     if model == checkpoint.model:
         return checkpoint.head
     if set(HEADS.get(model, ())) & set(HEADS.get(checkpoint.model, ())):
-        # Where the class cannot be told how that head computes, its constructor refuses.
-        return {key: value for key, value in checkpoint.head.items() if value is not None}
+        # Where the class cannot be told how that head computes, its constructor refuses. The pooler is no
+        # part of the head.
+        return {key: v for key, v in checkpoint.head.items() if v is not None and key != "pooler"}
     return {}
 
 
