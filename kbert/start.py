@@ -1,5 +1,7 @@
 """What a run starts from: sizes, vocabulary and casing, checked against each other."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +10,9 @@ from kbert.checkpoints.vocabulary import settle_case
 from kbert.config import BertConfig
 from kbert.errors import InputError
 from kbert.text import Vocab
+
+#: Entries that no text is split into: what a model has learned of them is nothing.
+_UNUSED = re.compile(r"\[unused\d+\]")
 
 
 @dataclass(frozen=True)
@@ -40,22 +45,22 @@ def starting_point(
         init: Folder or name of a checkpoint; or one of the next two for random weights.
         size: Name of a preset, `tiny` to `large`, with as many token embeddings as the vocabulary has.
         config: Path of a JSON file: `BertConfig`'s own, Google's or Hugging Face's.
-        vocab: Path of a `vocab.txt`; None takes the one in `init`.
+        vocab: Path of a `vocab.txt`; None takes the one in `init`. A given one has the same entries, but
+            for those over `[unusedN]` and those behind its end.
         lowercase: None takes what `init` says, else what the vocabulary looks like, else True. One that
             contradicts the vocabulary is warned of.
         num_hidden_layers_used: Of `init`, and of nothing else, only its first n layers; None for all.
 
     Raises:
-        InputError: Not exactly one of `init`, `size` and `config`; no vocabulary, or one of another kind
-            than WordPiece in `init`; more entries than the embedding table has rows; more layers wanted than
-            there are.
+        InputError: Not exactly one of `init`, `size` and `config`; no vocabulary, one of another kind than
+            WordPiece in `init`, or another one than there; more entries than the embedding table has rows;
+            more layers wanted than there are.
     """
     given = [name for name, value in (("init", init), ("size", size), ("config", config)) if value]
     if len(given) != 1:
         came = " and ".join(f"--{name}" for name in given) or "none of them"
         raise InputError(f"give exactly one of --init and --size (pretrain.py: or --config); {came} came")
-    if init:
-        read_tokens(init)  # Refuses a tokenizer of another kind than WordPiece.
+    learned = read_tokens(init) if init else None  # Refuses a tokenizer of another kind than WordPiece.
     vocab_path = vocab or (find_vocab(init) if init else None)
     if vocab_path is None:
         raise InputError(
@@ -77,6 +82,35 @@ def starting_point(
             f"{vocab_path}: {entries} entries, but the token embedding table has {settled.vocab_size} rows; "
             f"use the vocabulary the model was trained with"
         )
+    _check_same(vocab_path, vocabulary.tokens, init, learned or ())
     known = read_lowercase(init) if init and lowercase is None else None  # Loading warns of it.
     lowercase = settle_case(vocab_path, vocabulary.tokens, lowercase) if known is None else known
     return StartingPoint(settled, Path(vocab_path), lowercase)
+
+
+def _check_same(
+    vocab_path: str | Path, tokens: Sequence[str], init: str | None, learned: Sequence[str]
+) -> None:
+    """Refuses a vocabulary whose ids mean other tokens than those that a checkpoint has learned.
+
+    Args:
+        vocab_path: The vocabulary, for the error.
+        tokens: Its entries.
+        init: The checkpoint, for the error.
+        learned: The entries of its own.
+
+    Raises:
+        InputError: An entry is another one, and neither of the two is `[unusedN]`.
+    """
+    other = [
+        number
+        for number, (token, own) in enumerate(zip(tokens, learned, strict=False))
+        if token != own and not _UNUSED.fullmatch(token) and not _UNUSED.fullmatch(own)
+    ]
+    if other:
+        first = other[0]
+        raise InputError(
+            f"{vocab_path}:{first + 1}: {tokens[first]!r} stands where {init} has learned "
+            f"{learned[first]!r}; {len(other)} of {len(tokens)} entries are others; leave --vocab out, or "
+            f"replace the vocabulary in that folder if it is the wrong one"
+        )

@@ -66,6 +66,25 @@ def test_a_checkpoint_with_a_tokenizer_of_another_kind_is_refused(tiny_config, t
         starting_point(init=str(tmp_path), vocab=vocab_of(tmp_path, "a") if given else None)
 
 
+def test_a_vocabulary_that_is_not_the_checkpoint_s_is_refused(tiny_config, tmp_path):
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+    def write(name, *words):
+        (tmp_path / name).write_text("\n".join([*special, *words]) + "\n")
+        return str(tmp_path / name)
+
+    own = write("own.txt", "[unused0]", "a", "b", "c")
+    save_folder(tmp_path / "init", Bert(tiny_config), None, own)
+    init = str(tmp_path / "init")
+    other = write("other.txt", "[unused0]", "b", "a", "c")
+    message = "other.txt:7: 'b' stands where .*init has learned 'a'; 2 of 9 entries are others; leave"
+    with pytest.raises(InputError, match=message):
+        starting_point(init=init, vocab=other)
+    for words in (["new", "a", "b", "c"], ["[unused0]", "a", "b", "c", "d"], ["[unused0]", "a", "b"]):
+        vocab = write("more.txt", *words)
+        assert starting_point(init=init, vocab=vocab).vocab_path.name == "more.txt"
+
+
 def test_what_does_not_go_together_is_refused(init, tmp_path):
     # Of the scripts that start from random weights only pretrain.py has --config.
     choices = r"exactly one of --init and --size \(pretrain.py: or --config\); none of them came"
