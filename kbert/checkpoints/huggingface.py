@@ -19,7 +19,7 @@ from kbert.checkpoints.configs import (
     write_json,
 )
 from kbert.checkpoints.names import HUGGINGFACE, HUGGINGFACE_IGNORED, foreign_arrays, only
-from kbert.checkpoints.tensors import SafetensorsFile, SafetensorsShards, write_safetensors
+from kbert.checkpoints.tensors import SafetensorsFile, SafetensorsShards, pickled, write_safetensors
 from kbert.config import BertConfig
 from kbert.errors import InputError
 from kbert.models import require_merged
@@ -120,7 +120,8 @@ class HuggingFaceTensors:
         elif (folder / _INDEX_FILE).exists():
             self._stored = SafetensorsShards(folder / _INDEX_FILE)
         else:
-            raise _no_weights(folder)
+            lacking = f"{folder}: has {CONFIG_FILE}, but no {_WEIGHTS_FILE}; copy or download that file too"
+            raise pickled(folder) or InputError(lacking)
         self.file = self._stored.file
         self._in_file = {_name_today(name): name for name in self._stored.shapes}
         for second, first in _TIED.items():
@@ -139,16 +140,6 @@ class HuggingFaceTensors:
 def _name_today(name: str) -> str:
     name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
     return f"bert.{name}" if name.startswith(("embeddings.", "encoder.", "pooler.")) else name
-
-
-def _no_weights(folder: Path) -> InputError:
-    pickled = sorted(folder.glob("pytorch_model*.bin"))
-    if pickled:
-        return InputError(
-            f"{pickled[0]}: is pickled, which can run any code; load it with transformers and write "
-            f"{_WEIGHTS_FILE}: model.save_pretrained(FOLDER, safe_serialization=True)"
-        )
-    return InputError(f"{folder}: has {CONFIG_FILE}, but no {_WEIGHTS_FILE}; copy or download that file too")
 
 
 def recognises(folder: Path) -> bool:
