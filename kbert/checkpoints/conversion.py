@@ -66,7 +66,8 @@ def convert(source: str | os.PathLike, target: str | os.PathLike, form: str, *, 
         else:
             _answer_in_unit(model, task or {})
             if form == "huggingface":
-                huggingface.write(staging, model, labels=labels)
+                pad_id = tokens.index("[PAD]") if tokens and "[PAD]" in tokens else 0
+                huggingface.write(staging, model, labels, pad_id=pad_id)
             else:
                 (google if form == "google" else keras_hub).write(staging, model)
             if lost := _not_kept(form, model, task or {}):

@@ -272,13 +272,14 @@ def _tokens(folder: Path) -> list[str]:
         return []
 
 
-def write(folder: Path, model, labels: list[str] | None = None) -> None:
+def write(folder: Path, model, labels: list[str] | None = None, *, pad_id: int = 0) -> None:
     """Writes a model in this form, for `from_pretrained` of the class it names.
 
     Args:
         folder: Exists.
         model: One of kbert's, with heads that transformers has.
         labels: Of a classifier, or the tags of a tagger, in order.
+        pad_id: Of `[PAD]`: what transformers trains no row of the embedding table for.
 
     Raises:
         InputError: transformers has no such head; or the model has LoRA adapters.
@@ -298,7 +299,7 @@ def write(folder: Path, model, labels: list[str] | None = None) -> None:
         **config_to(config),
         "hidden_act": names[config.activation],
         "layer_norm_eps": config.layer_norm_epsilon,
-        "pad_token_id": 0,
+        "pad_token_id": pad_id,
         "position_embedding_type": "absolute",
     }
     head = model.get_config()

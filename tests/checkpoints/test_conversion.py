@@ -57,6 +57,13 @@ def test_vocabulary_and_lower_casing_travel(source, tmp_path):
         assert checkpoints.read_lowercase(folder) is False
 
 
+def test_the_place_of_the_padding_token_travels(make_model, tmp_path):
+    (tmp_path / "words.txt").write_text("[UNK]\nthe\n[PAD]\n")
+    checkpoints.save_folder(tmp_path / "a", make_model("Bert"), None, tmp_path / "words.txt")
+    checkpoints.convert(tmp_path / "a", tmp_path / "b", "huggingface")
+    assert json.loads((tmp_path / "b" / "config.json").read_text())["pad_token_id"] == 2
+
+
 def test_labels_of_a_classifier_travel(make_model, tmp_path):
     task = {"name": "classification", "labels": ["a", "b", "ç"], "lowercase": True}
     checkpoints.save_folder(tmp_path / "source", make_model("BertClassifier"), task)
