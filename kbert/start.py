@@ -1,11 +1,14 @@
 """What a run starts from: sizes, vocabulary and casing, checked against each other."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from kbert.checkpoints import find_vocab, read_config, read_lowercase, read_tokens
+from absl import logging
+
+from kbert.checkpoints import find_vocab, read_config, read_lowercase, read_pooling, read_tokens
 from kbert.checkpoints.vocabulary import settle_case
 from kbert.config import BertConfig
 from kbert.errors import InputError
@@ -114,3 +117,21 @@ def _check_same(
             f"{learned[first]!r}; {len(other)} of {len(tokens)} entries are others; leave --vocab out, or "
             f"replace the vocabulary in that folder if it is the wrong one"
         )
+
+
+def task_options(given: Mapping[str, Any], known: Collection[str], init: str | None) -> dict[str, Any]:
+    """The options of a task: those that are given, and what a checkpoint says of others, which is logged.
+
+    Args:
+        given: Name -> value.
+        known: Names of all that the task has.
+        init: Folder or name of the checkpoint; None for random weights.
+
+    Raises:
+        InputError: As for `kbert.load`.
+    """
+    said = read_pooling(init) if init and "pooling" in known else None
+    if said is None or "pooling" in given:
+        return dict(given)
+    logging.info("%s: pools by %s, and so does this task, without --pooling", init, said)
+    return {**given, "pooling": said}

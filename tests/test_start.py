@@ -7,8 +7,8 @@ import pytest
 
 from kbert import BertConfig, InputError
 from kbert.checkpoints import save_folder
-from kbert.models import Bert
-from kbert.start import starting_point
+from kbert.models import Bert, BertEmbedder
+from kbert.start import starting_point, task_options
 
 
 @pytest.fixture
@@ -83,6 +83,19 @@ def test_a_vocabulary_that_is_not_the_checkpoint_s_is_refused(tiny_config, tmp_p
     for words in (["new", "a", "b", "c"], ["[unused0]", "a", "b", "c", "d"], ["[unused0]", "a", "b"]):
         vocab = write("more.txt", *words)
         assert starting_point(init=init, vocab=vocab).vocab_path.name == "more.txt"
+
+
+def test_a_task_pools_as_the_checkpoint_unless_it_is_told_otherwise(tiny_config, tmp_path, caplog):
+    save_folder(tmp_path, BertEmbedder(tiny_config, pooling="max"))
+    known = ("pooling", "normalize")
+    with caplog.at_level(logging.INFO, logger="absl"):
+        assert task_options({"pooling": "mean"}, known, str(tmp_path)) == {"pooling": "mean"}
+        assert task_options({"crf": True}, ["crf"], str(tmp_path)) == {"crf": True}
+        assert task_options({}, known, None) == {}
+        assert "pools by" not in caplog.text
+        options = task_options({"normalize": False}, known, str(tmp_path))
+    assert options == {"normalize": False, "pooling": "max"}
+    assert f"{tmp_path}: pools by max, and so does this task" in caplog.text
 
 
 def test_what_does_not_go_together_is_refused(init, tmp_path):

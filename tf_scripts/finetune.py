@@ -91,7 +91,7 @@ def _check_need_of_dev(num_runs):
 def main():
     started = time.monotonic()
     from kbert import checkpoints, fine_tuning, run_grid, run_report, training
-    from kbert.start import starting_point
+    from kbert.start import starting_point, task_options
     from kbert.tasks import task_class
     from kbert.text import WordPieceTokenizer
 
@@ -112,6 +112,7 @@ def main():
     tokenizer = WordPieceTokenizer(start.vocab_path, lowercase=start.lowercase)
     max_length = min(FLAGS.max_length, start.config.longest_sequence)
     options = settings_from_flags(TaskOptions).given(FLAGS.task, kind.options)
+    options = task_options(options, kind.options, FLAGS.init)
     options |= kind.columns_to_keep(FLAGS.train, _columns(FLAGS.train_split))
     task = kind.learn(train, tokenizer, max_length, best_score=FLAGS.best_score, **options)
     encoded = task.encode(train)
