@@ -174,9 +174,10 @@ def test_sentence_vectors_are_pooled_as_the_checkpoint_says(tiny_config, tiny_vo
     from kbert.checkpoints import huggingface
     from kbert.models import Bert
 
-    init = tmp_path / "init"
+    init, model = tmp_path / "init", Bert(tiny_config)
+    model.build()
     (init / "1_Pooling").mkdir(parents=True)
-    huggingface.write(init, Bert(tiny_config))
+    huggingface.write(init, model)
     shutil.copyfile(tiny_vocab, init / "vocab.txt")
     modules = [{"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"}]
     (init / "modules.json").write_text(json.dumps(modules))
