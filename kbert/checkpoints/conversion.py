@@ -13,6 +13,7 @@ from kbert.checkpoints import (
     huggingface,
     keras_hub,
     keras_hub_tokenizer,
+    sentence_transformers,
     tokenizer_files,
     vocabulary,
 )
@@ -58,8 +59,8 @@ def convert(source: str | os.PathLike, target: str | os.PathLike, form: str, *, 
     if lowercase is None and tokens:
         lowercase = vocabulary.is_lowercase(tokens)
     labels = task.get("labels") or task.get("tags") if task else None
-    if _loses_pooler(source, model):
-        logging.warning("%s: %s has no pooler; that of %s is left out", target, type(model).__name__, source)
+    if left := _left_behind(source, model):
+        logging.warning("%s: leaves behind %s", target, "; ".join(left))
     with staged(target) as staging:
         if form == "kbert":
             kbert_folder.save_folder(staging, model, task)
@@ -79,10 +80,17 @@ def convert(source: str | os.PathLike, target: str | os.PathLike, form: str, *, 
             logging.warning("%s: no vocabulary came with %s; copy its vocab.txt there", target, source)
 
 
-def _loses_pooler(source: str | os.PathLike, model) -> bool:
+def _left_behind(source: str | os.PathLike, model) -> list[str]:
+    """What a checkpoint says or holds besides the model that is made of it, in words."""
     folder, form = detect(source)
+    left, name = [], type(model).__name__
     stored = form.open_checkpoint(folder).holds("bert/pooler/dense/kernel")
-    return stored and getattr(model, "bert", model).pooler is None
+    if stored and getattr(model, "bert", model).pooler is None:
+        left.append(f"the pooler, which a {name} has not")
+    pooling = sentence_transformers.read_pooling(folder)
+    if name == "Bert" and pooling not in (None, "mean"):
+        left.append(f"the pooling of sentence-transformers; give --pooling={pooling} to finetune.py")
+    return left
 
 
 def _of_pairs(source: str | os.PathLike, task: dict[str, Any] | None) -> dict[str, Any]:

@@ -44,6 +44,13 @@ def test_an_embedder_pools_as_the_folder_says(folder, caplog, mode, pooling):
         assert type(checkpoints.load(written)).__name__ == "Bert"
 
 
+def test_a_conversion_that_leaves_the_pooling_behind_says_so(folder, caplog):
+    written = folder(modes=["max_tokens"])
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        checkpoints.convert(written, written / "out", "google")
+    assert "out: leaves behind the pooling of sentence-transformers; give --pooling=max to" in caplog.text
+
+
 def test_modules_that_kbert_has_not_are_warned_of(folder, caplog):
     written = folder(("Transformer", "Pooling", "Dense", "Normalize"), package="sentence_transformer.modules")
     with caplog.at_level(logging.WARNING, logger="absl"):
