@@ -21,7 +21,7 @@ class TaskOptions:
         max_answer_length: Most pieces of an answer.
         n_best: How many answers to a question are listed.
         measure: The official one that answers to questions are scored by.
-        pooling: How the vectors of a text's pieces become one.
+        pooling: How the vectors of a text's pieces become one; default: as in --init, else mean.
         normalize: Whether the vector of a text has length 1.
     """
 

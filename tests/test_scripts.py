@@ -169,6 +169,26 @@ def test_pretraining_starts_at_the_frequencies_of_the_tokens(work):
     np.testing.assert_allclose(bias, np.log(counts / counts.sum()), atol=1e-3)  # Three steps of 1e-4 at most.
 
 
+@pytest.mark.slow
+def test_sentence_vectors_are_pooled_as_the_checkpoint_says(tiny_config, tiny_vocab, tmp_path):
+    from kbert.checkpoints import huggingface
+    from kbert.models import Bert
+
+    init, model = tmp_path / "init", Bert(tiny_config)
+    model.build()
+    (init / "1_Pooling").mkdir(parents=True)
+    huggingface.write(init, model)
+    shutil.copyfile(tiny_vocab, init / "vocab.txt")
+    modules = [{"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"}]
+    (init / "modules.json").write_text(json.dumps(modules))
+    (init / "1_Pooling/config.json").write_text('{"pooling_mode_cls_token": true}')
+    (tmp_path / "train.tsv").write_text("anchor\tpositive\ngood\tvery good\nbad\tnot good\n")
+    done = succeed("finetune.py", "--task=embedding", f"--train={tmp_path}/train.tsv", f"--init={init}",
+                   "--epochs=1", f"--model_dir={tmp_path}/out")  # fmt: skip
+    assert "pools by first, and so does this task" in done.stderr
+    assert json.loads((tmp_path / "out/kbert.json").read_text())["task"]["pooling"] == "first"
+
+
 WRONG = {
     "unknown flag": ("finetune.py", "--trian=x", "trian"),
     "missing flag": ("finetune.py", "--model_dir={tmp}/out", "--train"),

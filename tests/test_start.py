@@ -7,8 +7,8 @@ import pytest
 
 from kbert import BertConfig, InputError
 from kbert.checkpoints import save_folder
-from kbert.models import Bert
-from kbert.start import starting_point
+from kbert.models import Bert, BertEmbedder
+from kbert.start import starting_point, task_options
 
 
 @pytest.fixture
@@ -56,6 +56,46 @@ def test_a_case_against_the_vocabulary_is_taken_and_warned_of(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, logger="absl"):
         assert starting_point(size="tiny", vocab=vocab_of(tmp_path, "Word"), lowercase=True).lowercase is True
     assert caplog.text.count("many entries with capital letters, but lowercase=True") == 1
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_a_checkpoint_with_a_tokenizer_of_another_kind_is_refused(tiny_config, tmp_path, given):
+    save_folder(tmp_path, Bert(tiny_config))
+    (tmp_path / "tokenizer.json").write_text('{"model": {"type": "Unigram", "vocab": [["<s>", 0.0]]}}')
+    with pytest.raises(InputError, match="tokenizer.json: splits words by Unigram"):
+        starting_point(init=str(tmp_path), vocab=vocab_of(tmp_path, "a") if given else None)
+
+
+def test_a_vocabulary_that_is_not_the_checkpoint_s_is_refused(tiny_config, tmp_path):
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+    def write(name, *words):
+        (tmp_path / name).write_text("\n".join([*special, *words]) + "\n")
+        return str(tmp_path / name)
+
+    own = write("own.txt", "[unused0]", "a", "b", "c")
+    save_folder(tmp_path / "init", Bert(tiny_config), None, own)
+    init = str(tmp_path / "init")
+    other = write("other.txt", "[unused0]", "b", "a", "c")
+    message = "other.txt:7: 'b' stands where .*init has learned 'a'; 2 of 9 entries are others; leave"
+    with pytest.raises(InputError, match=message):
+        starting_point(init=init, vocab=other)
+    for words in (["new", "a", "b", "c"], ["[unused0]", "a", "b", "c", "d"], ["[unused0]", "a", "b"]):
+        vocab = write("more.txt", *words)
+        assert starting_point(init=init, vocab=vocab).vocab_path.name == "more.txt"
+
+
+def test_a_task_pools_as_the_checkpoint_unless_it_is_told_otherwise(tiny_config, tmp_path, caplog):
+    save_folder(tmp_path, BertEmbedder(tiny_config, pooling="max"))
+    known = ("pooling", "normalize")
+    with caplog.at_level(logging.INFO, logger="absl"):
+        assert task_options({"pooling": "mean"}, known, str(tmp_path)) == {"pooling": "mean"}
+        assert task_options({"crf": True}, ["crf"], str(tmp_path)) == {"crf": True}
+        assert task_options({}, known, None) == {}
+        assert "pools by" not in caplog.text
+        options = task_options({"normalize": False}, known, str(tmp_path))
+    assert options == {"normalize": False, "pooling": "max"}
+    assert f"{tmp_path}: pools by max, and so does this task" in caplog.text
 
 
 def test_what_does_not_go_together_is_refused(init, tmp_path):

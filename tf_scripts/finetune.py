@@ -95,7 +95,7 @@ def main():
     started, folder = time.monotonic(), Path(FLAGS.model_dir)
     check_writable(folder)
     from kbert import checkpoints, fine_tuning, run_grid, run_report, training
-    from kbert.start import starting_point
+    from kbert.start import starting_point, task_options
     from kbert.tasks import task_class
     from kbert.text import WordPieceTokenizer
 
@@ -115,7 +115,8 @@ def main():
     )  # fmt: skip
     tokenizer = WordPieceTokenizer(start.vocab_path, lowercase=start.lowercase)
     max_length = min(FLAGS.max_length, start.config.longest_sequence)
-    options = settings_from_flags(TaskOptions).given(FLAGS.task, kind.options) | kept
+    options = settings_from_flags(TaskOptions).given(FLAGS.task, kind.options)
+    options = task_options(options, kind.options, FLAGS.init) | kept
     task = kind.learn(train, tokenizer, max_length, best_score=FLAGS.best_score, **options)
     encoded = task.encode(train)
     logging.info(

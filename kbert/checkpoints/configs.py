@@ -43,17 +43,29 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         InputError: The file is missing, or holds something else.
     """
+    values = _parsed(path)
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: holds a {type(values).__name__}; expected one JSON object")
+    return values
+
+
+def read_json_list(path: Path) -> list[Any]:
+    """The JSON list in a file; errors as `read_json`."""
+    values = _parsed(path)
+    if not isinstance(values, list):
+        raise InputError(f"{path}: holds a {type(values).__name__}; expected a JSON list")
+    return values
+
+
+def _parsed(path: Path) -> Any:
     try:
-        values = json.loads(path.read_text(encoding="utf-8-sig"))  # Editors on Windows put a mark in front.
+        return json.loads(path.read_text(encoding="utf-8-sig"))  # Editors on Windows put a mark in front.
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); expected a JSON file") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is no UTF-8 text ({error.reason}); save it as UTF-8") from error
     except json.JSONDecodeError as error:
         raise InputError(f"{path}:{error.lineno}: is no JSON ({error.msg}); copy the file again") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: holds a {type(values).__name__}; expected one JSON object")
-    return values
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:

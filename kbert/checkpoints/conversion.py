@@ -13,10 +13,11 @@ from kbert.checkpoints import (
     huggingface,
     keras_hub,
     keras_hub_tokenizer,
+    sentence_transformers,
     tokenizer_files,
     vocabulary,
 )
-from kbert.checkpoints.forms import read_lowercase, read_task, read_tokens
+from kbert.checkpoints.forms import detect, read_lowercase, read_task, read_tokens
 from kbert.checkpoints.loading import load
 from kbert.checkpoints.staging import staged
 from kbert.errors import InputError
@@ -60,13 +61,16 @@ def convert(source: str | os.PathLike, target: str | os.PathLike, form: str, *, 
     if lowercase is None and tokens:
         lowercase = vocabulary.is_lowercase(tokens)
     labels = task.get("labels") or task.get("tags") if task else None
+    if left := _left_behind(source, model):
+        logging.warning("%s: leaves behind %s", target, "; ".join(left))
     with staged(target) as staging:
         if form == "kbert":
             kbert_folder.save_folder(staging, model, task)
         else:
             _answer_in_unit(model, task or {})
             if form == "huggingface":
-                huggingface.write(staging, model, labels=labels)
+                pad_id = tokens.index("[PAD]") if tokens and "[PAD]" in tokens else 0
+                huggingface.write(staging, model, labels, pad_id=pad_id)
             else:
                 (google if form == "google" else keras_hub).write(staging, model)
             if lost := _not_kept(form, model, task or {}):
@@ -74,6 +78,21 @@ def convert(source: str | os.PathLike, target: str | os.PathLike, form: str, *, 
         if tokens is not None:
             tokenizer = keras_hub_tokenizer if form == "keras_hub" else tokenizer_files
             tokenizer.write_tokenizer(staging, tokens, lowercase is not False, _longest(model, task or {}))
+        else:
+            logging.warning("%s: no vocabulary came with %s; copy its vocab.txt there", target, source)
+
+
+def _left_behind(source: str | os.PathLike, model) -> list[str]:
+    """What a checkpoint says or holds besides the model that is made of it, in words."""
+    folder, form = detect(source)
+    left, name = [], type(model).__name__
+    stored = form.open_checkpoint(folder).holds("bert/pooler/dense/kernel")
+    if stored and getattr(model, "bert", model).pooler is None:
+        left.append(f"the pooler, which a {name} has not")
+    pooling = sentence_transformers.read_pooling(folder)
+    if name == "Bert" and pooling not in (None, "mean"):
+        left.append(f"the pooling of sentence-transformers; give --pooling={pooling} to finetune.py")
+    return left
 
 
 def _of_pairs(source: str | os.PathLike, task: dict[str, Any] | None) -> dict[str, Any]:

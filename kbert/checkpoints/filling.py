@@ -88,8 +88,8 @@ def _problems(
     weights: dict, rows: dict[str, Stored], checkpoint: Checkpoint, missing: list[str]
 ) -> list[str]:
     """What is wrong with the arrays that are wanted, each kind in one sentence."""
-    tensors, config_file = checkpoint.tensors, checkpoint.config_file
-    missing, misshapen, untyped = list(missing), [], []
+    tensors, another = checkpoint.tensors, f"{checkpoint.config_file} describes another model"
+    missing, misshapen, untyped, parts = list(missing), [], [], set()
     for path, row in rows.items():
         expected = row.part_shape(tuple(weights[path].shape))
         for name in row.names:
@@ -97,11 +97,14 @@ def _problems(
                 missing.append(name)
             elif tensors.shapes[name] != expected:
                 misshapen.append(f"{name} {list(tensors.shapes[name])} instead of {list(expected)}")
+                parts.add(part(path))
             elif tensors.types[name] not in _FLOATS:
                 untyped.append(f"{name} {tensors.types[name]}")
+    # Where the encoder fits, another number of classes was asked for.
+    of_heads = f"for a new head fill the encoder alone, by kbert.checkpoints.load_encoder_into; or {another}"
     findings = (
-        ("missing", missing, f"the file is incomplete, or {config_file} describes another model"),
-        ("of another shape", misshapen, f"{config_file} describes another model"),
+        ("missing", missing, f"the file is incomplete, or {another}"),
+        ("of another shape", misshapen, another if parts & {"bert", "bert/pooler"} else of_heads),
         ("no floating-point numbers", untyped, "quantised weights cannot be read; take the original file"),
     )
     return [f"{title}: {_listed(names)} ({cause})" for title, names, cause in findings if names]

@@ -12,6 +12,7 @@ from kbert.checkpoints import (
     keras_hub,
     keras_hub_tokenizer,
     model_garden,
+    sentence_transformers,
     tokenizer_files,
 )
 from kbert.checkpoints.configs import read_json
@@ -102,6 +103,18 @@ def read_lowercase(path: str | os.PathLike) -> bool | None:
     if "lowercase" in task:
         return task["lowercase"]
     return (keras_hub_tokenizer if form is keras_hub else tokenizer_files).read_lowercase(folder)
+
+
+def read_pooling(path: str | os.PathLike) -> str | None:
+    """How a checkpoint makes one vector of a text, as `BertEmbedder` calls it; None where it does not say.
+
+    An embedder of kbert or Keras Hub says it, and what sentence-transformers has written beside an encoder.
+
+    Raises:
+        InputError: As for `load`.
+    """
+    folder, form = detect(path)
+    return form.open_checkpoint(folder).head.get("pooling") or sentence_transformers.read_pooling(folder)
 
 
 def detect(path: str | os.PathLike) -> tuple[Path, ModuleType]:

@@ -17,6 +17,7 @@ from kbert.checkpoints.configs import (
     write_json,
 )
 from kbert.checkpoints.names import GOOGLE, GOOGLE_IGNORED, foreign_arrays
+from kbert.checkpoints.tensors import pickled
 from kbert.config import BertConfig
 from kbert.errors import InputError
 from kbert.models import require_merged
@@ -42,28 +43,17 @@ class Tf1Tensors:
     """The variables of a TF1 checkpoint, as `Tensors`.
 
     Args:
-        folder: Holds `bert_model.ckpt.*`, or another TF1 checkpoint, the latest of which is taken.
+        folder: Holds `bert_model.ckpt.*`; or another TF1 checkpoint, the one that the file `checkpoint`
+            calls the latest, or the only one.
 
     Raises:
-        InputError: There is none, or it is damaged.
+        InputError: There is none, there are several, or it is damaged.
     """
 
     def __init__(self, folder: Path):
-        prefix = str(folder / _PREFIX)
-        if not Path(f"{prefix}.index").is_file():
-            prefix = tf.train.latest_checkpoint(str(folder))
-        if prefix is None:
-            raise InputError(
-                f"{folder}: has {CONFIG_FILE}, but no {_PREFIX}.index; copy all files of the checkpoint"
-            )
-        if Path(prefix).parent.resolve() != folder.resolve():
-            raise InputError(
-                f"{folder / 'checkpoint'}: names {prefix}, outside its folder; copy those files there "
-                f"and name them {_PREFIX}.*"
-            )
-        self.file = prefix
+        self.file = _prefix_in(folder)
         try:
-            self._reader = tf.train.load_checkpoint(prefix)
+            self._reader = tf.train.load_checkpoint(self.file)
         except _DAMAGE as error:
             raise self._damaged(error) from error
         shapes = self._reader.get_variable_to_shape_map()
@@ -86,6 +76,31 @@ class Tf1Tensors:
         return InputError(
             f"{self.file}: is damaged ({str(error).splitlines()[0]}); copy or download all its files again"
         )
+
+
+def _prefix_in(folder: Path) -> str:
+    """The path of the checkpoint in a folder, without the endings of its files.
+
+    Raises:
+        InputError: There is none, or it cannot be told which.
+    """
+    if (folder / f"{_PREFIX}.index").is_file():
+        return str(folder / _PREFIX)
+    latest = tf.train.latest_checkpoint(str(folder))
+    if latest is not None and Path(latest).parent.resolve() != folder.resolve():
+        raise InputError(
+            f"{folder / 'checkpoint'}: names {latest}, outside its folder; copy those files there "
+            f"and name them {_PREFIX}.*"
+        )
+    found = sorted(folder.glob("*.index"))
+    if latest is not None or len(found) == 1:
+        return latest or str(found[0].with_suffix(""))
+    if found:
+        names = ", ".join(file.stem for file in found)
+        raise InputError(f"{folder}: has several checkpoints, {names}; leave the files of one of them there")
+    raise pickled(folder, f"rename {CONFIG_FILE} to config.json, ") or InputError(
+        f"{folder}: has {CONFIG_FILE}, but no {_PREFIX}.index; copy all files of the checkpoint"
+    )
 
 
 def recognises(folder: Path) -> bool:

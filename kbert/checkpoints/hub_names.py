@@ -10,11 +10,13 @@ from kbert.errors import InputError
 from kbert.whole_files import check_local
 
 #: All that is fetched from Hugging Face: no pickles, whose loading can run any code. The second line are the
-#: files of Keras Hub's presets, of which there are copies at Hugging Face.
+#: files of Keras Hub's presets, of which there are copies at Hugging Face, the last those that
+#: sentence-transformers adds.
 _FILES = (
     *("config.json", "model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"),
     *("metadata.json", "model.weights.h5", "task.json", "task.weights.h5", "assets/tokenizer/vocabulary.txt"),
     *("vocab.txt", "tokenizer.json", "tokenizer_config.json"),
+    *("modules.json", "*_Pooling/config.json"),
 )
 
 

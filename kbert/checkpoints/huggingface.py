@@ -19,7 +19,7 @@ from kbert.checkpoints.configs import (
     write_json,
 )
 from kbert.checkpoints.names import HUGGINGFACE, HUGGINGFACE_IGNORED, foreign_arrays, only
-from kbert.checkpoints.tensors import SafetensorsFile, SafetensorsShards, write_safetensors
+from kbert.checkpoints.tensors import SafetensorsFile, SafetensorsShards, pickled, write_safetensors
 from kbert.config import BertConfig
 from kbert.errors import InputError
 from kbert.models import require_merged
@@ -56,12 +56,13 @@ _SUPPORTED = {
 #: memory.
 _OF_NO_CONCERN = UNREAD_KEYS | frozenset(
     """
-    layer_norm_eps architectures id2label label2id num_labels problem_type finetuning_task classifier_dropout
+    layer_norm_eps architectures id2label label2id num_labels _num_labels problem_type finetuning_task
+    classifier_dropout xla_device
     _name_or_path _attn_implementation_autoset attn_implementation dtype torch_dtype torchscript
     transformers_version tf_legacy_loss use_bfloat16 use_cache gradient_checkpointing chunk_size_feed_forward
     output_attentions output_hidden_states output_past output_scores return_dict return_dict_in_generate
     tie_word_embeddings tokenizer_class task_specific_params language name
-    pad_token_id bos_token_id eos_token_id sep_token_id decoder_start_token_id
+    pad_token_id bos_token_id eos_token_id eos_token_ids sep_token_id decoder_start_token_id
     bad_words_ids begin_suppress_tokens diversity_penalty do_sample early_stopping
     encoder_no_repeat_ngram_size exponential_decay_length_penalty forced_bos_token_id forced_eos_token_id
     length_penalty max_length min_length no_repeat_ngram_size num_beam_groups num_beams num_return_sequences
@@ -119,7 +120,8 @@ class HuggingFaceTensors:
         elif (folder / _INDEX_FILE).exists():
             self._stored = SafetensorsShards(folder / _INDEX_FILE)
         else:
-            raise _no_weights(folder)
+            lacking = f"{folder}: has {CONFIG_FILE}, but no {_WEIGHTS_FILE}; copy or download that file too"
+            raise pickled(folder) or InputError(lacking)
         self.file = self._stored.file
         self._in_file = {_name_today(name): name for name in self._stored.shapes}
         for second, first in _TIED.items():
@@ -140,16 +142,6 @@ def _name_today(name: str) -> str:
     return f"bert.{name}" if name.startswith(("embeddings.", "encoder.", "pooler.")) else name
 
 
-def _no_weights(folder: Path) -> InputError:
-    pickled = sorted(folder.glob("pytorch_model*.bin"))
-    if pickled:
-        return InputError(
-            f"{pickled[0]}: is pickled, which can run any code; load it with transformers and write "
-            f"{_WEIGHTS_FILE}: model.save_pretrained(FOLDER, safe_serialization=True)"
-        )
-    return InputError(f"{folder}: has {CONFIG_FILE}, but no {_WEIGHTS_FILE}; copy or download that file too")
-
-
 def recognises(folder: Path) -> bool:
     """Whether a folder has the file that marks this form."""
     return (folder / CONFIG_FILE).is_file()
@@ -163,7 +155,8 @@ def config_in(path: Path) -> BertConfig:
     """
     values = read_json(path)
     # Another width of the embeddings is ALBERT's and ELECTRA's; some configs of BERT state the same one.
-    supported = {**_SUPPORTED, "embedding_size": (values.get("hidden_size"),)}
+    width = (values.get("hidden_size"),)
+    supported = {**_SUPPORTED, "embedding_size": width, "emb_size": width}
     check_keys(path, values, supported, _OF_NO_CONCERN)
     return config_from(path, values, _ACTIVATIONS, layer_norm_epsilon=values.get("layer_norm_eps", 1e-12))
 
@@ -256,9 +249,7 @@ def _labels(path: Path, values: dict[str, Any], count: int) -> list[str]:
 def _task_of(folder: Path, config: BertConfig, head: dict[str, Any], labels: list[str]) -> dict[str, Any]:
     lowercase = tokenizer_files.read_lowercase(folder)
     if lowercase is None:
-        vocab = folder / tokenizer_files.VOCAB_FILE
-        looks = vocabulary.is_lowercase(read_entries(vocab)) if vocab.is_file() else None
-        lowercase = looks is not False
+        lowercase = vocabulary.is_lowercase(_tokens(folder)) is not False
     common = {
         "max_length": tokenizer_files.read_max_length(folder, config.max_length),
         "lowercase": lowercase,
@@ -270,13 +261,25 @@ def _task_of(folder: Path, config: BertConfig, head: dict[str, Any], labels: lis
     return {"name": names[head["kind"]], "labels": labels, "pair": False, **common}
 
 
-def write(folder: Path, model, labels: list[str] | None = None) -> None:
+def _tokens(folder: Path) -> list[str]:
+    """The vocabulary, or none where it is of another kind: the weights can be had all the same."""
+    vocab = folder / tokenizer_files.VOCAB_FILE
+    if vocab.is_file():
+        return read_entries(vocab)
+    try:
+        return tokenizer_files.read_fast_tokens(folder) or []
+    except InputError:
+        return []
+
+
+def write(folder: Path, model, labels: list[str] | None = None, *, pad_id: int = 0) -> None:
     """Writes a model in this form, for `from_pretrained` of the class it names.
 
     Args:
         folder: Exists.
         model: One of kbert's, with heads that transformers has.
         labels: Of a classifier, or the tags of a tagger, in order.
+        pad_id: Of `[PAD]`: what transformers trains no row of the embedding table for.
 
     Raises:
         InputError: transformers has no such head; or the model has LoRA adapters.
@@ -296,7 +299,7 @@ def write(folder: Path, model, labels: list[str] | None = None) -> None:
         **config_to(config),
         "hidden_act": names[config.activation],
         "layer_norm_eps": config.layer_norm_epsilon,
-        "pad_token_id": 0,
+        "pad_token_id": pad_id,
         "position_embedding_type": "absolute",
     }
     head = model.get_config()

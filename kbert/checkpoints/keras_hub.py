@@ -61,6 +61,11 @@ _LEFT_OUT = {path: Stored((path,)) for path in ("nsp/kernel", "nsp/bias")}
 #: Key at the top of the JSON files, where Keras Hub looks for none, for what it cannot say of a model.
 _OWN_KEY = "kbert"
 
+#: Names of the pooler, which no backbone is without; and the key, beside fields of BertConfig, that says that
+#: the model has none.
+_POOLER = tuple(KERAS_HUB[f"bert/pooler/dense/{name}"].names[0] for name in ("kernel", "bias"))
+_POOLER_KEY = "pooler"
+
 
 def recognises(folder: Path) -> bool:
     """Whether a folder is a preset; Hugging Face's have a `config.json` too, with other keys."""
@@ -75,6 +80,7 @@ def read_config(folder: Path) -> BertConfig:
     """
     path = folder / CONFIG_FILE
     class_name, arguments, own = _read_object(path)
+    own.pop(_POOLER_KEY, None)  # No field of the config.
     if class_name != "BertBackbone":
         raise InputError(f"{path}: describes a {class_name}; expected a BertBackbone")
     _check_keys(path, arguments, _ARGUMENTS.values())
@@ -95,11 +101,13 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     """
     config = read_config(folder)
     model, head = _read_task(folder / TASK_FILE, config) if (folder / TASK_FILE).is_file() else ("Bert", {})
+    _, _, own = _read_object(folder / CONFIG_FILE)
+    left_out = () if own.get(_POOLER_KEY, True) else _POOLER
     return Checkpoint(
         str(folder / CONFIG_FILE),
         config,
         model,
-        read_weights(folder, config.num_heads),
+        read_weights(folder, config.num_heads, left_out),
         KERAS_HUB,
         head,
         ignored=KERAS_HUB_IGNORED,
@@ -112,7 +120,7 @@ def write(folder: Path, model) -> None:
 
     Where kbert's model computes otherwise than Keras Hub's, a warning says so, and kbert reads its own
     arithmetic back. The next-sentence head of a `BertPretrainer` is left out; a pooler that the model does
-    not have is all zeros, since no backbone is without.
+    not have is all zeros, since no backbone is without, which a warning says too.
 
     Args:
         folder: Exists.
@@ -127,16 +135,19 @@ def write(folder: Path, model) -> None:
     left_out = [path for path in _LEFT_OUT if arrays.pop(path, None) is not None]
     if left_out:
         logging.warning("%s: Keras Hub has no next-sentence head; %s left out", folder, ", ".join(left_out))
-    for path, shape in (("kernel", (config.hidden_dim,) * 2), ("bias", (config.hidden_dim,))):
-        (name,) = KERAS_HUB[f"bert/pooler/dense/{path}"].names
-        arrays.setdefault(name, np.zeros(shape, np.float32))
+    pooler = {}
+    if getattr(model, "bert", model).pooler is None:
+        logging.warning("%s: the model has no pooler; Keras Hub's, all zeros, is to be trained anew", folder)
+        pooler = {_POOLER_KEY: False}
+        shapes = ((config.hidden_dim,) * 2, (config.hidden_dim,))
+        arrays |= {name: np.zeros(s, np.float32) for name, s in zip(_POOLER, shapes, strict=True)}
     write_weights(folder, arrays, config.num_heads)
 
     arguments = {argument: getattr(config, field) for field, argument in _ARGUMENTS.items()}
     implied = BertConfig.from_dict(_fields(arguments)).to_dict()
     backbone = described("BertBackbone", {"name": "bert_backbone", "trainable": True, **arguments})
     own = {field: value for field, value in config.to_dict().items() if value != implied[field]}
-    _write_object(folder / CONFIG_FILE, backbone, own)
+    _write_object(folder / CONFIG_FILE, backbone, own | pooler)
     count = sum(array.size for name, array in arrays.items() if name.startswith("model.weights.h5/"))
     write_json(folder / _METADATA_FILE, {"keras_version": keras.__version__, "parameter_count": count})
     if task is not None:

@@ -1,5 +1,6 @@
 """The weights of a Keras Hub preset: which array is which in its two HDF5 files."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import h5py
@@ -79,19 +80,20 @@ _HEAD_AXES = {
 }
 
 
-def read_weights(folder: Path, num_heads: int) -> WithoutHeadAxis:
+def read_weights(folder: Path, num_heads: int, left_out: Collection[str] = ()) -> WithoutHeadAxis:
     """The arrays of a preset under the names in `KERAS_HUB`.
 
     Args:
         folder: Holds `model.weights.h5` and, for a task with weights of its own, `task.weights.h5`.
         num_heads: Of the config.
+        left_out: Names in `KERAS_HUB` of arrays that stand for nothing.
 
     Raises:
         InputError: A file is missing or damaged.
     """
     files = [BACKBONE_FILE, *(file.name for file in folder.glob(TASK_FILE))]
     tensors = Hdf5Files(folder, files)
-    names = {_with_number(name): name for name in tensors.shapes}
+    names = {_with_number(name): name for name in tensors.shapes if name not in left_out}
     return WithoutHeadAxis(Renamed(tensors, names), _HEAD_AXES, num_heads)
 
 

@@ -7,13 +7,13 @@ from typing import Any
 from absl import logging
 
 from kbert.checkpoints import folder as kbert_folder
-from kbert.checkpoints import vocabulary
+from kbert.checkpoints import sentence_transformers, vocabulary
 from kbert.checkpoints.checkpoint import HEADS, Checkpoint
 from kbert.checkpoints.filling import fill
 from kbert.checkpoints.forms import detect, find_vocab, first_layers, read_lowercase
 from kbert.config import BertConfig
 from kbert.errors import InputError
-from kbert.models import Bert
+from kbert.models import Bert, BertEmbedder, BertMaskedLM
 from kbert.models.blank import blank
 from kbert.models.paths import weight_paths
 from kbert.vocab_file import read_entries
@@ -57,7 +57,7 @@ def load(
         num_hidden_layers_used: Take only the first n blocks of the checkpoint; None for all.
         dtype: Keras dtype policy, such as `"mixed_bfloat16"`; None for Keras's default.
         **head: Arguments of the model's constructor, where the checkpoint does not say them, such as
-            `num_tags=9`.
+            `num_tags=9`. The pooling of a `BertEmbedder` is told by what sentence-transformers has written.
 
     Returns:
         A built `keras.Model` with `.config`. Without `model`, the class in `kbert.models` that has the
@@ -85,8 +85,10 @@ def load(
     own = model_class.__name__ == checkpoint.model
     arguments = {**_arguments(checkpoint, model_class.__name__), **head}
     has_pooler = checkpoint.holds("bert/pooler/dense/kernel")
-    if model_class is Bert:
+    if model_class is Bert or (own and model_class is BertMaskedLM):
         arguments.setdefault("pooler", has_pooler)
+    if model_class is BertEmbedder and (pooling := sentence_transformers.read_pooling(folder)):
+        arguments.setdefault("pooling", pooling)
     config = first_layers(checkpoint.config, num_hidden_layers_used, checkpoint.config_file)
     try:
         built = blank(model_class, config, has_pooler=has_pooler, dtype=dtype, **arguments)
@@ -164,18 +166,19 @@ def _arguments(checkpoint: Checkpoint, model: str) -> dict[str, Any]:
     if model == checkpoint.model:
         return checkpoint.head
     if set(HEADS.get(model, ())) & set(HEADS.get(checkpoint.model, ())):
-        # Where the class cannot be told how that head computes, its constructor refuses.
-        return {key: value for key, value in checkpoint.head.items() if value is not None}
+        # Where the class cannot be told how that head computes, its constructor refuses. The pooler is no
+        # part of the head.
+        return {key: v for key, v in checkpoint.head.items() if v is not None and key != "pooler"}
     return {}
 
 
 def _vocab_problems(folder: Path, config: BertConfig) -> list[str]:
     """What is wrong with the vocabulary of a checkpoint; that its case is in doubt is only logged."""
+    lowercase = read_lowercase(folder)  # A tokenizer that kbert has not is warned of, vocab.txt or not.
     vocab = find_vocab(folder)
     if vocab is None:
         return []
     tokens = read_entries(vocab)
-    lowercase = read_lowercase(folder)
     if lowercase is not None:
         vocabulary.warn_of_case(vocab, tokens, lowercase)
     problem = vocabulary.misfit(vocab, tokens, config)

@@ -134,6 +134,8 @@ _OF_NO_CONCERN = UNREAD_KEYS | frozenset(
 
 def recognises(folder: Path) -> bool:
     """Whether a folder has a config and an object-based checkpoint; Google's TF1 form has no object graph."""
+    if not any(folder.glob("*.index")):
+        return False  # Others call files params.yaml too, such as DVC.
     if (folder / PARAMS_FILE).is_file():
         return True
     if not (folder / CONFIG_FILE).is_file():

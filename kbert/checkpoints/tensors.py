@@ -31,6 +31,22 @@ class Tensors(Protocol):
         ...
 
 
+def pickled(folder: Path, before: str = "") -> InputError | None:
+    """The error for a folder whose weights are pickled, with the remedy; None where there are none.
+
+    Args:
+        folder: Where they would be.
+        before: What is to be done before the rest of the remedy.
+    """
+    files = sorted(folder.glob("pytorch_model*.bin"))
+    if not files:
+        return None
+    return InputError(
+        f"{files[0]}: is pickled, which can run any code; {before}load it with transformers and write "
+        f"model.safetensors: model.save_pretrained(FOLDER, safe_serialization=True)"
+    )
+
+
 class SafetensorsFile:
     """The arrays of a safetensors file, as `Tensors`.
 

@@ -1,5 +1,6 @@
 """Hugging Face's files of a tokenizer: `vocab.txt`, `tokenizer_config.json`, `tokenizer.json`."""
 
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,14 @@ _SPECIAL = {
     "mask_token": "[MASK]",
 }
 
-#: Classes of transformers that split as kbert does: BERT's relatives have its tokenizer under names of their
-#: own, and the last two do what `tokenizer.json` says.
+#: Classes of transformers that do what `tokenizer.json` says, whatever else is said.
+_BY_FAST_FILE = ("PreTrainedTokenizerFast", "TokenizersBackend")
+
+#: Those that split as kbert does: BERT's relatives have its tokenizer under names of their own.
 _OUR_CLASSES = (
     None,
     *(f"{name}Tokenizer{fast}" for name in ("Bert", "DistilBert", "Electra") for fast in ("", "Fast")),
-    "PreTrainedTokenizerFast",
-    "TokenizersBackend",
+    *_BY_FAST_FILE,
 )
 
 #: As in `kbert.text`: a longer word is [UNK].
@@ -44,13 +46,16 @@ def read_lowercase(folder: Path) -> bool | None:
         InputError: A file is damaged, or says something that is no yes or no.
     """
     options, fast = _read_if_there(folder / CONFIG_FILE), _read_if_there(folder / FAST_FILE)
-    said = options.get("do_lower_case")
-    if said is None:
-        said = (fast.get("normalizer") or {}).get("lowercase")
+    said, run = options.get("do_lower_case"), _part(fast, "normalizer").get("lowercase")
+    if said is None or (run is not None and options.get("tokenizer_class") in _BY_FAST_FILE):
+        said = run
     if said not in (True, False, None):
         raise InputError(f"{folder / CONFIG_FILE}: do_lower_case={said!r}; expected true or false")
-    _warn_of_other_splitting(folder, options, said)
-    _warn_of_added_tokens(folder, fast)
+    if other := _other_kind(folder / FAST_FILE, fast):
+        warn_once(other)
+    else:
+        _warn_of_other_splitting(folder, options, fast, said)
+        _warn_of_added_tokens(folder, options, fast)
     return said
 
 
@@ -58,12 +63,38 @@ def _read_if_there(path: Path) -> dict[str, Any]:
     return read_json(path) if path.is_file() else {}
 
 
-def _warn_of_other_splitting(folder: Path, options: dict[str, Any], lowercase: bool | None) -> None:
+def _part(fast: dict[str, Any], name: str) -> dict[str, Any]:
+    """What `tokenizer.json` says of one of its stages: `normalizer`, `pre_tokenizer` or `model`."""
+    part = fast.get(name)
+    return part if isinstance(part, dict) else {}
+
+
+def _vocab_in(fast: dict[str, Any]) -> dict[str, int] | None:
+    """Token -> id, of a `tokenizer.json`; None where it holds another kind of vocabulary, or none."""
+    vocab = _part(fast, "model").get("vocab")
+    return vocab if isinstance(vocab, dict) else None
+
+
+def _other_kind(path: Path, fast: dict[str, Any]) -> str | None:
+    """What to say of a `tokenizer.json` that splits words by other means than WordPiece; None of ours."""
+    kind = _part(fast, "model").get("type")
+    if kind in (None, "WordPiece"):
+        return None
+    return (
+        f"{path}: splits words by {kind}, but kbert by WordPiece alone; texts cannot be split here as this "
+        f"model needs them"
+    )
+
+
+def _warn_of_other_splitting(
+    folder: Path, options: dict[str, Any], fast: dict[str, Any], lowercase: bool | None
+) -> None:
     """Names what the files say that kbert does not do.
 
     Args:
         folder: Of the files.
         options: The content of `tokenizer_config.json`.
+        fast: That of `tokenizer.json`.
         lowercase: What they say of it.
     """
     ours = {
@@ -73,8 +104,12 @@ def _warn_of_other_splitting(folder: Path, options: dict[str, Any], lowercase: b
         "word_tokenizer_type": (None, "basic"),
         "subword_tokenizer_type": (None, "wordpiece"),
         "tokenizer_class": _OUR_CLASSES,
+        "normalizer": (None, "BertNormalizer"),
+        "handle_chinese_chars": (None, True),
+        "pre_tokenizer": (None, "BertPreTokenizer"),
+        "continuing_subword_prefix": (None, "##"),
     }
-    files = {CONFIG_FILE: options}
+    files = {CONFIG_FILE: options, FAST_FILE: _said_by(fast)}
     if options.get("tokenizer_class") is None:  # Else that of the model's config is not looked at.
         of_model = _read_if_there(folder / _MODEL_FILE)
         files[_MODEL_FILE] = {"tokenizer_class": of_model.get("tokenizer_class")}
@@ -84,20 +119,57 @@ def _warn_of_other_splitting(folder: Path, options: dict[str, Any], lowercase: b
             warn_once(f"{folder / file}: says {other}, but kbert splits as Google's BERT does")
 
 
-def _warn_of_added_tokens(folder: Path, fast: dict[str, Any]) -> None:
-    """Names tokens of `tokenizer.json` that are in no vocabulary: kbert splits them like any text."""
-    model, vocab = fast.get("model"), folder / VOCAB_FILE
-    known = set(model.get("vocab") or ()) if isinstance(model, dict) else set()
+def _said_by(fast: dict[str, Any]) -> dict[str, Any]:
+    """How a `tokenizer.json` splits, by one name for each choice; empty where there is none."""
+    if not fast:
+        return {}
+    normalizer = _part(fast, "normalizer")
+    return {
+        "normalizer": normalizer.get("type", "none"),
+        "strip_accents": normalizer.get("strip_accents"),
+        "handle_chinese_chars": normalizer.get("handle_chinese_chars"),
+        "pre_tokenizer": _part(fast, "pre_tokenizer").get("type", "none"),
+        "continuing_subword_prefix": _part(fast, "model").get("continuing_subword_prefix"),
+    }
+
+
+def _warn_of_added_tokens(folder: Path, options: dict[str, Any], fast: dict[str, Any]) -> None:
+    """Names tokens that the files keep whole and kbert splits like any text.
+
+    Args:
+        folder: Of the files.
+        options: The content of `tokenizer_config.json`.
+        fast: That of `tokenizer.json`.
+    """
     listed = [token.get("content") for token in fast.get("added_tokens") or () if isinstance(token, dict)]
-    added = [token for token in listed if isinstance(token, str) and token not in known]
-    if added and vocab.is_file():
-        known = set(read_entries(vocab))
-        added = [token for token in added if token not in known]
-    if added:
+    never = options.get("never_split")
+    listed += never if isinstance(never, list) else []
+    vocab = folder / VOCAB_FILE
+    known = {*(_vocab_in(fast) or ()), *(read_entries(vocab) if vocab.is_file() else ())}
+    kept = [token for token in dict.fromkeys(listed) if isinstance(token, str)]
+    split = [token for token in kept if token not in _SPECIAL.values()]
+    split = [token for token in split if token not in known or _is_parted(token)]
+    if split:
         warn_once(
-            f"{folder / FAST_FILE}: adds tokens that are not in the vocabulary ({', '.join(added[:5])}"
-            f"{', ...' if len(added) > 5 else ''}); kbert splits them like any text"
+            f"{folder}: its tokenizer keeps tokens whole ({', '.join(split[:5])}"
+            f"{', ...' if len(split) > 5 else ''}) that kbert splits like any text"
         )
+
+
+def _is_parted(token: str) -> bool:
+    """Whether kbert parts a word even if it is in the vocabulary: at marks, white space, Chinese characters.
+
+    Example:
+        >>> [_is_parted(token) for token in ("covid", "<user>", "[unused1]", "!", "电影")]
+        [False, True, True, False, True]
+    """
+    return len(token) > 1 and any(
+        char.isspace()
+        or (char.isascii() and not char.isalnum())
+        or unicodedata.category(char).startswith("P")
+        or "\u3400" <= char <= "\u9fff"
+        for char in token
+    )
 
 
 def read_max_length(folder: Path, limit: int) -> int:
@@ -117,10 +189,11 @@ def read_fast_tokens(folder: Path) -> list[str] | None:
     path = folder / FAST_FILE
     if not path.is_file():
         return None
-    model = read_json(path).get("model")
-    model = model if isinstance(model, dict) else {}
-    ids = model.get("vocab")
-    if not isinstance(ids, dict) or model.get("type") != "WordPiece":
+    fast = read_json(path)
+    if other := _other_kind(path, fast):
+        raise InputError(other)
+    ids = _vocab_in(fast)
+    if ids is None or _part(fast, "model").get("type") != "WordPiece":
         raise InputError(f"{path}: holds no WordPiece vocabulary; copy the {VOCAB_FILE} of the model there")
     if sorted(ids.values()) != list(range(len(ids))):
         raise InputError(f"{path}: the ids of its vocabulary have gaps; copy or download the file again")

@@ -15,7 +15,7 @@ class BertMaskedLM(HeadModel):
     """BERT with the masked-language-model head: it fills in blanks, and rates how likely a token is.
 
     The model for checkpoints that come without next-sentence head, and for pretraining without next
-    sentences. The encoder has no pooler: each score is computed from the vector of its own position. The
+    sentences. The encoder needs no pooler: each score is computed from the vector of its own position. The
     output matrix is the token embedding table itself, so that training one trains the other.
 
     Args:
@@ -23,6 +23,8 @@ class BertMaskedLM(HeadModel):
         head_activation: Of the head, named as in the config; None for the encoder's.
         head_layer_norm_epsilon: Of the head; None for the encoder's. Keras Hub's head differs from its
             encoder in both.
+        pooler: Whether the encoder has one all the same, which is not trained here: that of a checkpoint
+            is kept for the models that start from it.
         name: Name of the model.
 
     Call arguments:
@@ -33,7 +35,7 @@ class BertMaskedLM(HeadModel):
 
     Returns:
         Dict of `mlm_logits` float32 (B, P, V), not probabilities, and, without `scores_only`,
-        `sequence_output` float32 (B, S, H).
+        `sequence_output` float32 (B, S, H); with the pooler `pooled_output` too.
 
     Example:
         >>> import numpy as np
@@ -54,10 +56,13 @@ class BertMaskedLM(HeadModel):
         config: BertConfig,
         head_activation: str | None = None,
         head_layer_norm_epsilon: float | None = None,
+        pooler: bool = False,
         name: str = "bert_masked_lm",
         **kwargs,
     ):
-        super().__init__(config, pooler=False, name=name, **kwargs)
+        super().__init__(config, pooler=pooler, name=name, **kwargs)
+        if self.bert.pooler is not None:
+            self.bert.pooler.trainable = False  # No score depends on it.
         self.head_activation = head_activation
         self.head_layer_norm_epsilon = head_layer_norm_epsilon
         epsilon = head_layer_norm_epsilon
@@ -73,6 +78,7 @@ class BertMaskedLM(HeadModel):
         return {
             "head_activation": self.head_activation,
             "head_layer_norm_epsilon": self.head_layer_norm_epsilon,
+            "pooler": self.bert.pooler is not None,
         }
 
     def build_heads(self):

@@ -57,6 +57,13 @@ def test_vocabulary_and_lower_casing_travel(source, tmp_path):
         assert checkpoints.read_lowercase(folder) is False
 
 
+def test_the_place_of_the_padding_token_travels(make_model, tmp_path):
+    (tmp_path / "words.txt").write_text("[UNK]\nthe\n[PAD]\n")
+    checkpoints.save_folder(tmp_path / "a", make_model("Bert"), None, tmp_path / "words.txt")
+    checkpoints.convert(tmp_path / "a", tmp_path / "b", "huggingface")
+    assert json.loads((tmp_path / "b" / "config.json").read_text())["pad_token_id"] == 2
+
+
 def test_labels_of_a_classifier_travel(make_model, tmp_path):
     task = {"name": "classification", "labels": ["a", "b", "ç"], "lowercase": True}
     checkpoints.save_folder(tmp_path / "source", make_model("BertClassifier"), task)
@@ -236,6 +243,13 @@ def test_a_vocabulary_in_tokenizer_json_alone_is_written_out(make_model, tiny_vo
     (tmp_path / "b" / "vocab.txt").unlink()
     checkpoints.convert(tmp_path / "b", tmp_path / "c", "google")
     assert checkpoints.find_vocab(tmp_path / "c").read_bytes() == tiny_vocab.read_bytes()
+
+
+def test_a_model_without_a_vocabulary_is_warned_of(make_model, tmp_path, caplog):
+    checkpoints.save_folder(tmp_path / "a", make_model("Bert"))
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        checkpoints.convert(tmp_path / "a", tmp_path / "b", "huggingface")
+    assert f"{tmp_path / 'b'}: no vocabulary came with {tmp_path / 'a'}; copy its vocab.txt" in caplog.text
 
 
 def test_an_occupied_target_is_refused_and_left_alone(source, tmp_path):

@@ -1,4 +1,5 @@
 import logging
+import shutil
 
 import numpy as np
 import pytest
@@ -71,8 +72,24 @@ def test_another_name_than_bert_model_is_found(make_model, tmp_path, assert_same
     google.write(tmp_path, model)
     for file in tmp_path.glob("bert_model.ckpt.*"):
         file.rename(tmp_path / file.name.replace("bert_model.ckpt", "model.ckpt-9"))
+    assert_same_weights(checkpoints.load(tmp_path), model)  # As BioBERT comes, without a file of the latest.
+    for file in tmp_path.glob("model.ckpt-9.*"):
+        shutil.copyfile(file, tmp_path / file.name.replace("ckpt-9", "ckpt-7"))
+    with pytest.raises(InputError, match="has several checkpoints, model.ckpt-7, model.ckpt-9; leave"):
+        checkpoints.load(tmp_path)
     (tmp_path / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-9"\n')
     assert_same_weights(checkpoints.load(tmp_path), model)
+
+
+def test_pickled_weights_beside_google_s_config_are_told_with_the_remedy(make_model, tmp_path):
+    """As HFL's and SciBERT's archives for PyTorch have them."""
+    google.write(tmp_path, make_model(activation="gelu_tanh"))
+    for file in tmp_path.glob("bert_model.ckpt.*"):
+        file.unlink()
+    (tmp_path / "pytorch_model.bin").write_bytes(b"")
+    message = "pytorch_model.bin: is pickled.* rename bert_config.json to config.json, load it with transf"
+    with pytest.raises(InputError, match=message):
+        checkpoints.load(tmp_path)
 
 
 @pytest.mark.slow_after_first

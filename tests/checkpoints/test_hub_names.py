@@ -1,6 +1,7 @@
 """Names of checkpoints on the internet; no test needs it."""
 
 import builtins
+import fnmatch
 import sys
 import types
 
@@ -92,6 +93,8 @@ def test_a_name_at_hugging_face_loads_like_its_folder(
     ((name, patterns),) = huggingface_hub.asked
     assert name == "someone/bert"
     assert {"config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json"} <= set(patterns)
+    for file in ("modules.json", "1_Pooling/config.json"):  # Of sentence-transformers.
+        assert any(fnmatch.fnmatchcase(file, pattern) for pattern in patterns)
     assert not [pattern for pattern in patterns if pattern.endswith((".bin", ".pt", ".ckpt", "*"))]
 
 

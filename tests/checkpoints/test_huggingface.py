@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from kbert import BertConfig, InputError, checkpoints
+from kbert import BertConfig, InputError, checkpoints, models
 from kbert.checkpoints import huggingface
 
 
@@ -180,22 +180,46 @@ def test_a_config_without_a_class_name_is_understood(written, edit_json, assert_
     assert_same_weights(checkpoints.load(folder), model)
 
 
+def add_pooler(arrays):
+    arrays["bert.pooler.dense.weight"] = np.ones((8, 8), "float32")
+    arrays["bert.pooler.dense.bias"] = np.ones(8, "float32")
+    arrays["bert.embeddings.position_ids"] = np.arange(10)[None]
+
+
 def test_a_pooler_where_a_head_has_none_is_left_alone_and_said(
     written, edit_tensors, caplog, assert_same_weights
 ):
-    model, folder = written("BertMaskedLM")
-
-    def add_pooler(arrays):
-        arrays["bert.pooler.dense.weight"] = np.ones((8, 8), "float32")
-        arrays["bert.pooler.dense.bias"] = np.ones(8, "float32")
-        arrays["bert.embeddings.position_ids"] = np.arange(10)[None]
-
+    model, folder = written("BertTagger")
     edit_tensors(folder / "model.safetensors", add_pooler)
     with caplog.at_level(logging.INFO, logger="absl"):
         assert_same_weights(checkpoints.load(folder), model)
     assert [record.message.partition("left alone: ")[2] for record in caplog.records] == [
         "1 of *embeddings.position_ids; bert.pooler.dense.bias, bert.pooler.dense.weight"
     ]
+
+
+def test_the_pooler_of_a_masked_language_model_is_kept(written, edit_tensors, tmp_path):
+    """Versions of transformers before 4 saved one, which a classifier can start from."""
+    _, folder = written("BertMaskedLM")
+    edit_tensors(folder / "model.safetensors", add_pooler)
+    for form in ("google", "kbert", "huggingface"):
+        checkpoints.convert(folder, tmp_path / form, form)
+        folder = tmp_path / form
+        model = checkpoints.load(folder)
+        assert type(model).__name__ == "BertMaskedLM"
+        np.testing.assert_array_equal(model.bert.pooler.dense.kernel, np.ones((8, 8)))
+        pretrainer = checkpoints.load(folder, models.BertPretrainer, new_heads="init")
+        np.testing.assert_array_equal(pretrainer.bert.pooler.dense.kernel, np.ones((8, 8)))
+
+
+def test_a_pooler_that_a_conversion_leaves_out_is_warned_of(written, edit_tensors, tmp_path, caplog):
+    _, folder = written("BertTagger")
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        checkpoints.convert(folder, tmp_path / "a", "kbert")
+        assert "leaves behind" not in caplog.text
+        edit_tensors(folder / "model.safetensors", add_pooler)
+        checkpoints.convert(folder, tmp_path / "b", "kbert")
+    assert f"{tmp_path / 'b'}: leaves behind the pooler, which a BertTagger has not" in caplog.text
 
 
 @pytest.mark.parametrize(("kind", "count"), [("single", 3), ("multi", 1), ("multi", 3), ("regression", 1)])
@@ -259,6 +283,16 @@ def test_tags_become_a_task(written):
     task = checkpoints.read_task(folder)
     assert (task["name"], task["tags"]) == ("tagging", ["O", "B-X", "I-X", "B-Y", "I-Y"])
     assert (task["max_length"], task["lowercase"]) == (10, True)
+
+
+@pytest.mark.parametrize("file", ["vocab.txt", "tokenizer.json"])
+def test_the_vocabulary_tells_the_case_where_no_file_says_it(written, file):
+    _, folder = written("BertTagger")
+    tokens = [f"Word{number}" for number in range(120)]
+    ids = {token: number for number, token in enumerate(tokens)}
+    fast = {"normalizer": None, "model": {"type": "WordPiece", "vocab": ids}}
+    (folder / file).write_text("\n".join(tokens) if file == "vocab.txt" else json.dumps(fast))
+    assert checkpoints.read_task(folder)["lowercase"] is False
 
 
 def test_classes_without_names_are_called_as_transformers_calls_them(written, edit_json):

@@ -28,7 +28,7 @@ KINDS = {
     "BertMaskedLM": (
         "MaskedLM",
         {},
-        {"head_activation": "gelu", "head_layer_norm_epsilon": 1e-5},
+        {"head_activation": "gelu", "head_layer_norm_epsilon": 1e-5, "pooler": True},
         "mlm_logits",
     ),
     "BertClassifier": (
@@ -114,7 +114,7 @@ def test_a_preset_gives_keras_hub_s_numbers(presets, name):
 def test_the_masked_token_head_computes_otherwise_than_the_encoder(presets, make_model):
     model = checkpoints.load(presets["BertMaskedLM"][0])
     assert (model.config.activation, model.config.layer_norm_epsilon) == ("gelu_tanh", 1e-12)
-    one_arithmetic = make_model("BertMaskedLM", head={}, activation="gelu_tanh")
+    one_arithmetic = make_model("BertMaskedLM", head={"pooler": True}, activation="gelu_tanh")
     for weight, value in zip(one_arithmetic.weights, model.weights, strict=True):
         weight.assign(value)
     difference = model(MASKED)["mlm_logits"] - one_arithmetic(MASKED)["mlm_logits"]
@@ -145,10 +145,9 @@ def test_a_round_trip_keeps_every_byte(presets, tmp_path, name):
     checkpoints.convert(tmp_path / "ours", tmp_path / "again", "keras_hub")
     before, after = arrays_in(folder), arrays_in(tmp_path / "again")
     assert set(before) == set(after)
-    # Models of kbert that have no use for a pooler do not keep it.
-    no_pooler = name in ("BertMaskedLM", "BertEmbedder")
     for path, array in before.items():
-        if no_pooler and path.startswith("model.weights.h5/layers/dense/"):
+        # An embedder has no pooler.
+        if name == "BertEmbedder" and path.startswith("model.weights.h5/layers/dense/"):
             assert not after[path].any()
         else:
             assert after[path].tobytes() == array.tobytes(), path
@@ -189,6 +188,23 @@ def test_a_pretrainer_leaves_its_next_sentence_head_behind(make_model, tmp_path,
     np.testing.assert_array_equal(loaded(MASKED)["mlm_logits"], model(MASKED)["mlm_logits"])
     pooler = arrays_in(tmp_path)["model.weights.h5/layers/dense/vars/0"]
     np.testing.assert_array_equal(pooler, model.bert.pooler.dense.kernel)
+
+
+@pytest.mark.parametrize("name", ["BertMaskedLM", "BertEmbedder"])
+def test_a_pooler_that_is_not_there_is_none_when_read_back(make_model, tmp_path, caplog, name):
+    model = make_model(name, activation="gelu_tanh")
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        keras_hub.write(tmp_path, model)
+    assert "the model has no pooler; Keras Hub's, all zeros," in caplog.text
+    assert not arrays_in(tmp_path)["model.weights.h5/layers/dense/vars/0"].any()
+    assert checkpoints.load(tmp_path).bert.pooler is None
+    caplog.clear()
+    classifier = make_model("BertClassifier", activation="gelu_tanh")
+    before = np.array(classifier.bert.pooler.dense.kernel)
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        checkpoints.load_encoder_into(classifier, tmp_path)
+    assert "has no bert/pooler; newly initialised" in caplog.text
+    np.testing.assert_array_equal(classifier.bert.pooler.dense.kernel, before)
 
 
 def test_a_head_that_keras_hub_lacks_is_refused(make_model, tmp_path):

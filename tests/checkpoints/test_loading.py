@@ -1,3 +1,4 @@
+import json
 import logging
 
 import numpy as np
@@ -153,8 +154,14 @@ def test_arguments_that_do_not_fit_the_class_are_named(folder):
 
 def test_a_classifier_with_other_classes_is_another_shape(make_model, tmp_path):
     checkpoints.save_folder(tmp_path, make_model("BertClassifier"))
-    with pytest.raises(InputError, match=r"classifier/bias \[3\] instead of \[4\]"):
+    message = r"classifier/bias \[3\] instead of \[4\].*for a new head fill the encoder alone, by .*load_enc"
+    with pytest.raises(InputError, match=message):
         checkpoints.load(tmp_path, num_classes=4, new_heads="init")
+    spec = json.loads((tmp_path / "kbert.json").read_text())
+    spec["config"]["hidden_dim"] = 4
+    (tmp_path / "kbert.json").write_text(json.dumps(spec))
+    with pytest.raises(InputError, match=r"pooler/dense/bias .* \(\S+kbert.json describes another model"):
+        checkpoints.load(tmp_path, num_classes=4)
 
 
 @pytest.mark.parametrize("form", [google, huggingface, checkpoints.folder])

@@ -189,6 +189,12 @@ def test_params_of_another_model_are_refused(tmp_path, old, new, message):
         checkpoints.load(folder)
 
 
+def test_a_params_file_without_a_checkpoint_of_tensorflow_is_another_s(tmp_path, make_model):
+    checkpoints.huggingface.write(tmp_path, make_model("BertClassifier"))
+    (tmp_path / "params.yaml").write_text("train:\n  epochs: 3\n")  # As DVC has it.
+    assert type(checkpoints.load(tmp_path)).__name__ == "BertClassifier"
+
+
 def test_two_encoders_or_none_are_refused(tmp_path, folder):
     layers = parts_of(folder)
     write(tmp_path / "two", {"left": layers, "right": parts_of(folder)})

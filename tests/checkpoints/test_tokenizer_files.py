@@ -4,7 +4,7 @@ import logging
 import pytest
 
 from kbert import InputError, checkpoints
-from kbert.checkpoints import tokenizer_files
+from kbert.checkpoints import huggingface, tokenizer_files
 from kbert.text import Vocab, WordPieceTokenizer
 
 TEXTS = [
@@ -95,6 +95,43 @@ def test_another_way_of_splitting_is_warned_of(tmp_path, caplog, options, messag
     assert message in record.message
 
 
+@pytest.mark.parametrize("tokenizer", ["BertTokenizer", "PreTrainedTokenizerFast"])
+@pytest.mark.parametrize(
+    ("part", "changes", "message"),
+    [
+        ("normalizer", {"strip_accents": False}, "'strip_accents': False"),
+        ("normalizer", {"strip_accents": True}, None),  # As it does anyway where texts are lower-cased.
+        ("normalizer", {"handle_chinese_chars": False}, "'handle_chinese_chars': False"),
+        ("normalizer", {"type": "Sequence", "normalizers": []}, "'normalizer': 'Sequence'"),
+        ("normalizer", None, "'normalizer': 'none'"),
+        ("pre_tokenizer", {"type": "Whitespace"}, "'pre_tokenizer': 'Whitespace'"),
+        ("model", {"continuing_subword_prefix": "@@"}, "'continuing_subword_prefix': '@@'"),
+    ],
+)
+def test_another_way_of_splitting_in_tokenizer_json_is_warned_of(
+    written, edit_json, caplog, tokenizer, part, changes, message
+):
+    folder = written(True)
+    fast = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").write_text(json.dumps({**fast, part: changes and {**fast[part], **changes}}))
+    edit_json(folder / "tokenizer_config.json", tokenizer_class=tokenizer)
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        assert tokenizer_files.read_lowercase(folder) is True
+    said = [record.message for record in caplog.records]
+    expected = f"{folder / 'tokenizer.json'}: says {{{message}}}, but kbert splits as Google's BERT does"
+    assert said == ([expected] if message else [])
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "lowercase"),
+    [("BertTokenizer", True), ("PreTrainedTokenizerFast", False), ("TokenizersBackend", False)],
+)
+def test_the_case_is_that_of_the_file_which_the_class_looks_at(written, edit_json, tokenizer, lowercase):
+    folder = written(False)
+    edit_json(folder / "tokenizer_config.json", tokenizer_class=tokenizer, do_lower_case=True)
+    assert tokenizer_files.read_lowercase(folder) is lowercase
+
+
 @pytest.mark.parametrize("options", [{}, {"tokenizer_class": "BertTokenizer"}])
 def test_the_config_of_the_model_names_a_tokenizer_where_no_other_file_does(tmp_path, caplog, options):
     (tmp_path / "config.json").write_text('{"tokenizer_class": "BertJapaneseTokenizer"}')
@@ -105,18 +142,28 @@ def test_the_config_of_the_model_names_a_tokenizer_where_no_other_file_does(tmp_
 
 
 @pytest.mark.parametrize("in_vocab_file", [False, True])
-def test_added_tokens_outside_of_the_vocabulary_are_warned_of(written, edit_json, caplog, in_vocab_file):
+def test_tokens_that_are_kept_whole_elsewhere_are_warned_of(written, edit_json, caplog, in_vocab_file):
     folder = written(True)
     fast = json.loads((folder / "tokenizer.json").read_text())
-    added = [*fast["added_tokens"], {"id": 99, "content": "<user>"}]
-    edit_json(folder / "tokenizer.json", added_tokens=added)
+    added = [{"id": 99, "content": "<user>"}, {"id": 100, "content": "covid"}]
+    edit_json(folder / "tokenizer.json", added_tokens=[*fast["added_tokens"], *added])
     if in_vocab_file:
         with open(folder / "vocab.txt", "a", encoding="utf-8") as file:
-            file.write("<user>\n")
+            file.write("<user>\ncovid\n")
     with caplog.at_level(logging.WARNING, logger="absl"):
         assert tokenizer_files.read_lowercase(folder) is True
-    expected = "tokenizer.json: adds tokens that are not in the vocabulary (<user>); kbert splits"
-    assert (expected in caplog.text) != in_vocab_file
+    # Marks part a word of the vocabulary too.
+    split = "<user>" if in_vocab_file else "<user>, covid"
+    assert f": its tokenizer keeps tokens whole ({split}) that kbert splits like any text" in caplog.text
+
+
+def test_words_that_are_never_split_elsewhere_are_warned_of(tmp_path, caplog):
+    # As in the first AraBERT, whose vocab.txt has them.
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"never_split": ["[UNK]", "[رابط]"]}))
+    (tmp_path / "vocab.txt").write_text("[UNK]\n[رابط]\n", encoding="utf-8")
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        tokenizer_files.read_lowercase(tmp_path)
+    assert f"{tmp_path}: its tokenizer keeps tokens whole ([رابط]) that kbert splits" in caplog.text
 
 
 def test_the_tokenizers_of_bert_split_as_kbert_does(written, edit_json, caplog):
@@ -131,7 +178,8 @@ def test_the_tokenizers_of_bert_split_as_kbert_does(written, edit_json, caplog):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"model": {"type": "BPE", "vocab": {"a": 0}}}, "no WordPiece vocabulary"),
+        ({"model": {"type": "BPE", "vocab": {"a": 0}}}, "splits words by BPE, but kbert by WordPiece alone"),
+        ({"model": {"type": "Unigram", "vocab": [["<s>", 0.0]]}}, "splits words by Unigram"),
         ({"model": {"type": "WordPiece", "vocab": {"a": 0, "b": 2}}}, "gaps"),
         ({}, "no WordPiece vocabulary"),
     ],
@@ -140,6 +188,18 @@ def test_a_foreign_fast_tokenizer_is_refused(tmp_path, content, message):
     (tmp_path / "tokenizer.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match=f"tokenizer.json: .*{message}"):
         tokenizer_files.read_fast_tokens(tmp_path)
+
+
+@pytest.mark.parametrize("model", ["Bert", "BertClassifier"])
+def test_the_weights_of_a_model_with_a_foreign_tokenizer_can_be_had(make_model, tmp_path, caplog, model):
+    huggingface.write(tmp_path, make_model(model))
+    # As multilingual-e5 has it, which is a BERT with XLM-R's tokenizer.
+    fast = {"model": {"type": "Unigram", "vocab": [["<s>", 0.0]]}, "added_tokens": [{"content": "<s>"}]}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(fast))
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        assert type(checkpoints.load(tmp_path)).__name__ == model
+    (said,) = [record.message for record in caplog.records if "pooler" not in record.message]
+    assert said.startswith(f"{tmp_path / 'tokenizer.json'}: splits words by Unigram")
 
 
 def test_a_choice_that_is_none_is_refused(tmp_path):

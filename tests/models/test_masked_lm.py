@@ -94,6 +94,18 @@ def test_head_weights_are_the_file_formats(tiny_config):
     assert not [path for path in paths if "pooler" in path]
 
 
+def test_a_pooler_is_kept_but_not_trained(tiny_config, inputs):
+    model = randomised(BertMaskedLM(tiny_config, pooler=True))
+    again = BertMaskedLM.from_config(model.get_config())
+    again.build()
+    again.set_weights(model.get_weights())
+    for one in (model, again):
+        assert not [weight.path for weight in one.trainable_weights if "pooler" in weight.path]
+        assert set(numbers(one(inputs))) == {"mlm_logits", "sequence_output", "pooled_output"}
+    encoded = numbers(model.bert({name: inputs[name] for name in inputs if name != "mask_positions"}))
+    np.testing.assert_allclose(numbers(again(inputs))["pooled_output"], encoded["pooled_output"], atol=1e-6)
+
+
 def test_objective_counts_each_masked_token_once():
     logits = np.zeros((2, 2, 3), "float32")
     logits[0, 0, 1] = logits[1, 0, 2] = logits[0, 1, 0] = 2.0
