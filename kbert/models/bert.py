@@ -60,8 +60,8 @@ class Bert(AdaptableModel):
         compute dtype; (B, K, H) for rows of several texts.
 
     Raises:
-        ValueError: `token_ids` is missing, a text is longer than `config.longest_sequence`, rows of several
-            texts lack one of their inputs, `pooled_only` is asked of an encoder without pooler, or
+        ValueError: `token_ids` is missing or of floats, a text is longer than `config.longest_sequence`, rows
+            of several texts lack one of their inputs, `pooled_only` is asked of an encoder without pooler, or
             `positions` together with `return_layers`.
 
     Example:

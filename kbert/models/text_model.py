@@ -43,16 +43,20 @@ def as_features(inputs) -> dict:
     """The inputs as a dict; a bare tensor is `token_ids`.
 
     Raises:
-        ValueError: A dict without `token_ids`.
+        ValueError: A dict without `token_ids`, or ids that are no whole numbers.
     """
     if not isinstance(inputs, dict):
-        return {features.TOKEN_IDS: ops.convert_to_tensor(inputs, dtype="int32")}
+        inputs = {features.TOKEN_IDS: inputs}
     if features.TOKEN_IDS not in inputs:
         raise ValueError(
             f"inputs have the keys {sorted(inputs)}; expected {features.TOKEN_IDS!r} and, optionally, "
             f"{features.SEGMENT_IDS!r} and {features.PADDING_MASK!r}"
         )
-    return inputs
+    ids = ops.convert_to_tensor(inputs[features.TOKEN_IDS])
+    dtype = keras.backend.standardize_dtype(ids.dtype)
+    if keras.backend.is_float_dtype(dtype):  # In mixed precision Keras has rounded them to other tokens'.
+        raise ValueError(f"token_ids are {dtype}; expected int32, as from keras.Input(shape, dtype='int32')")
+    return {**inputs, features.TOKEN_IDS: ops.cast(ids, "int32")}
 
 
 def as_rows(inputs: dict) -> dict:

@@ -45,6 +45,15 @@ def test_defaults_are_no_padding_and_first_segment(tiny_config):
         model({"input_ids": tokens})
 
 
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_ids_that_are_no_whole_numbers_are_refused(dtype, tiny_config):
+    """In bfloat16 there is no 257."""
+    model, ids = Bert(tiny_config, dtype=dtype), np.array([[5.0, 257.0]], "float32")
+    for inputs in (ids, {"token_ids": ids}, keras.Input((2,))):
+        with pytest.raises(ValueError, match="expected int32"):
+            model(inputs)
+
+
 def test_layers_on_request(tiny_config):
     model, inputs = randomised(Bert(tiny_config)), make_inputs(tiny_config)
     outputs = model(inputs, return_layers=True)
