@@ -52,7 +52,8 @@ def fit(
 
     Args:
         model: Built; called as `model(inputs, training=True)`.
-        optimizer: Receives the gradient of the global mean loss.
+        optimizer: Receives the gradient of the global mean loss. With Keras's `use_ema=True` the model ends
+            with the averages, as in Keras's own `fit`.
         objective: Turns outputs and targets into losses and metrics.
         dataset: Of (inputs, targets) with global batches, at least `epochs · steps_per_epoch · accumulate`
             of them, always the same; or a function from a number to the batches from that number on.
@@ -82,7 +83,7 @@ def fit(
         FloatingPointError: The loss is not finite, or a weight that was to be measured or saved.
         InputError: A checkpoint cannot be written, or is of another run.
         Terminated: SIGTERM came, and the run was saved: exit code 75.
-        ValueError: The dataset ended too early.
+        ValueError: The dataset ended too early, or the optimizer scales the loss, which `fit` does.
         WorkerLost: Another process of the run has gone.
     """
     loss_scale = LossScale() if model.dtype_policy.compute_dtype == "float16" else None
@@ -90,9 +91,9 @@ def fit(
         model, optimizer, objective, counts or {}, accumulate, loss_scale, parts, adversary, unfreezing
     )
     run = _Run(steps, dataset, steps_per_epoch, checkpoints)
-    state, over_workers = run.state, summing_over_workers(run.strategy)
+    state = run.state
     if checkpoints is not None:
-        state.restore(checkpoints, over_workers)
+        state.restore(checkpoints, run.over_workers)
     spread_seeds(model)
     model.stop_training = state.stopped
     total_steps = epochs * steps_per_epoch
@@ -114,16 +115,13 @@ def fit(
             done = state.step - epoch * steps_per_epoch
             calls.on_train_batch_end(done - 1, logs)
             if done == steps_per_epoch:
-                run.check_weights()  # Before they are measured and kept.
-                logs = state.end_epoch(run.steps.means)
-                if evaluate is not None:
-                    logs |= _validated(evaluate(), over_workers)
-                calls.on_epoch_end(epoch, logs)
+                calls.on_epoch_end(epoch, run.end_epoch(evaluate))
             state.stopped = model.stop_training
-            signals.agree(over_workers)
+            signals.agree(run.over_workers)
             # After an epoch too, whose measure may have taken long.
             run.save(now=signals.agreed or model.stop_training or done == steps_per_epoch)
             signals.leave()
+    optimizer.finalize_variable_values(model.trainable_variables)
     calls.on_train_end()
     return state.history
 
@@ -133,6 +131,7 @@ class _Run:
 
     def __init__(self, steps: TrainSteps, dataset, steps_per_epoch, checkpoints):
         self.strategy = tf.distribute.get_strategy()
+        self.over_workers = summing_over_workers(self.strategy)
         self.steps = steps
         self.dataset = dataset
         self.checkpoints = checkpoints
@@ -187,6 +186,14 @@ class _Run:
         if not is_multi_worker(self.strategy):  # Workers go in step.
             self._pace.note(int(done), time.monotonic() - started)
         return totals
+
+    def end_epoch(self, evaluate: Callable[[], dict[str, float]] | None) -> dict[str, float]:
+        """The logs of the epoch, with what `evaluate` measures."""
+        self.check_weights()  # Before they are measured and kept.
+        logs = self.state.end_epoch(self.steps.means)
+        if evaluate is not None:
+            logs |= _validated(evaluate(), self.over_workers)  # In place: they are the history's.
+        return logs
 
     def save(self, now) -> None:
         """Writes a checkpoint where one is due, or now; the chief does it for all workers."""

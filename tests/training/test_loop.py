@@ -130,6 +130,36 @@ def test_a_loss_that_is_not_finite_stops_the_run():
         fit(linear_model(), AdamW(), WeightedObjective(), bad, steps_per_epoch=1)
 
 
+def test_averages_of_a_keras_optimizer_are_the_weights_in_the_end():
+    model, seen = linear_model(), []
+    optimizer = keras.optimizers.SGD(1.0, use_ema=True, ema_momentum=0.75)
+    kept = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: seen.append(model.get_weights()[0])
+    )
+    fit(
+        model, optimizer, WeightedObjective(), dataset(4, repeat=2), steps_per_epoch=4, steps_per_call=1,
+        callbacks=[kept],
+    )  # fmt: skip
+    average = seen[0]
+    for weights in seen[1:]:
+        average = 0.75 * average + 0.25 * weights
+    assert np.abs(average - seen[-1]).max() > 0.01
+    np.testing.assert_allclose(model.get_weights()[0], average, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        lambda: keras.optimizers.SGD(0.1, loss_scale_factor=1024.0),
+        lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1)),
+    ],
+    ids=["factor", "wrapper"],
+)
+def test_an_optimizer_that_scales_the_loss_is_refused(optimizer):
+    with pytest.raises(ValueError, match="scales the loss"):
+        fit(linear_model(), optimizer(), WeightedObjective(), dataset(), steps_per_epoch=1)
+
+
 def test_a_dataset_that_ends_early_is_named():
     with pytest.raises(ValueError, match="dataset ended"):
         fit(linear_model(), AdamW(), WeightedObjective(), dataset(), steps_per_epoch=4)
