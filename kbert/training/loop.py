@@ -6,9 +6,10 @@ several steps per call into TensorFlow, and still drives ordinary Keras callback
 that was killed goes on as if nothing had been.
 """
 
+import contextlib
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -60,8 +61,9 @@ def fit(
         steps_per_epoch: Optimizer steps between two calls of `on_epoch_end`.
         epochs: Number of epochs.
         callbacks: Keras callbacks; `on_train_batch_end` comes once per `steps_per_call` steps, with the
-            index of the last step done. Their `params` also have `first_step` (of the whole run, 0 unless
-            it goes on from a checkpoint), `history` (the logs of the epochs so far) and `counts` (names).
+            index of the last step done. Until the run ends they find the optimizer as `model.optimizer`.
+            Their `params` also have `first_step` (of the whole run, 0 unless it goes on from a checkpoint),
+            `history` (the logs of the epochs so far) and `counts` (names).
         evaluate: Called at the end of each epoch; its numbers join the logs, with `val_` before.
         steps_per_call: Optimizer steps between two calls of `on_train_batch_end`, in one call of the compiled
             function, or more where they take longer than `CALL_SECONDS`.
@@ -101,29 +103,43 @@ def fit(
         list(callbacks), model=model, epochs=epochs, steps=steps_per_epoch, add_history=False,
         first_step=state.step, history=state.history, counts=tuple(run.steps.counts),
     )  # fmt: skip
-    calls.on_train_begin()
-    with StopSignals(held=checkpoints is not None) as signals:
-        begun = None
-        while state.step < total_steps and not model.stop_training:
-            epoch, first = divmod(state.step, steps_per_epoch)
-            if epoch != begun:
-                calls.on_epoch_begin(epoch)
-                begun = epoch
-            calls.on_train_batch_begin(first)
-            count = min(steps_per_call - first % steps_per_call, steps_per_epoch - first)
-            logs = run.advance(count, until=lambda: signals.received is not None)
-            done = state.step - epoch * steps_per_epoch
-            calls.on_train_batch_end(done - 1, logs)
-            if done == steps_per_epoch:
-                calls.on_epoch_end(epoch, run.end_epoch(evaluate))
-            state.stopped = model.stop_training
-            signals.agree(run.over_workers)
-            # After an epoch too, whose measure may have taken long.
-            run.save(now=signals.agreed or model.stop_training or done == steps_per_epoch)
-            signals.leave()
-    optimizer.finalize_variable_values(model.trainable_variables)
-    calls.on_train_end()
+    with _optimizer_of(model, optimizer):
+        calls.on_train_begin()
+        with StopSignals(held=checkpoints is not None) as signals:
+            begun = None
+            while state.step < total_steps and not model.stop_training:
+                epoch, first = divmod(state.step, steps_per_epoch)
+                if epoch != begun:
+                    calls.on_epoch_begin(epoch)
+                    begun = epoch
+                calls.on_train_batch_begin(first)
+                count = min(steps_per_call - first % steps_per_call, steps_per_epoch - first)
+                logs = run.advance(count, until=lambda: signals.received is not None)
+                done = state.step - epoch * steps_per_epoch
+                calls.on_train_batch_end(done - 1, logs)
+                if done == steps_per_epoch:
+                    calls.on_epoch_end(epoch, run.end_epoch(evaluate))
+                state.stopped = model.stop_training
+                signals.agree(run.over_workers)
+                # After an epoch too, whose measure may have taken long.
+                run.save(now=signals.agreed or model.stop_training or done == steps_per_epoch)
+                signals.leave()
+        optimizer.finalize_variable_values(model.trainable_variables)
+        calls.on_train_end()
     return state.history
+
+
+@contextlib.contextmanager
+def _optimizer_of(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
+    """Shows callbacks the optimizer where Keras's own look for it, as that of a compiled model."""
+    attributes = vars(model)  # To assign it would make it a part of the model for good.
+    before = {name: attributes[name] for name in ("optimizer",) if name in attributes}
+    attributes["optimizer"] = optimizer
+    try:
+        yield
+    finally:
+        del attributes["optimizer"]
+        attributes.update(before)
 
 
 class _Run:

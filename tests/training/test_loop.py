@@ -124,6 +124,23 @@ def test_callbacks_come_in_order_and_see_validation():
     assert calls == [("begin", 0), *batches, ("end", 0, 0.5), ("begin", 1), *batches, ("end", 1, 0.5)]
 
 
+def test_callbacks_of_keras_set_the_rate_of_the_optimizer_that_trains():
+    rates, model, optimizer = [], linear_model(), AdamW(0.1)
+    halved = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
+    seen = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: rates.append(logs["learning_rate"])
+    )
+    arguments = {"steps_per_epoch": 3, "epochs": 2, "callbacks": [halved, seen]}
+    fit(model, optimizer, WeightedObjective(), dataset(repeat=2), **arguments)
+    assert rates == pytest.approx([0.05, 0.025])
+    assert not hasattr(model, "optimizer")
+    model.compile("sgd")
+    own = model.optimizer
+    fit(model, optimizer, WeightedObjective(), dataset(repeat=2), **arguments)
+    assert float(optimizer.learning_rate) == pytest.approx(0.1 / 2**4)
+    assert model.optimizer is own and float(own.learning_rate) == pytest.approx(0.01)
+
+
 def test_a_loss_that_is_not_finite_stops_the_run():
     bad = tf.data.Dataset.from_tensors((ROWS * np.nan, {"label": LABELS, "weight": WEIGHTS}))
     with pytest.raises(FloatingPointError, match="loss is nan at step 1"):
