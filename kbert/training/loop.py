@@ -85,9 +85,17 @@ def fit(
         FloatingPointError: The loss is not finite, or a weight that was to be measured or saved.
         InputError: A checkpoint cannot be written, or is of another run.
         Terminated: SIGTERM came, and the run was saved: exit code 75.
-        ValueError: The dataset ended too early, or the optimizer scales the loss, which `fit` does.
+        ValueError: The dataset ended too early, no weight of the model trains, a count is below 1, or the
+            optimizer scales the loss, which `fit` does.
         WorkerLost: Another process of the run has gone.
     """
+    _check_counts(
+        steps_per_epoch=steps_per_epoch,
+        epochs=epochs,
+        steps_per_call=steps_per_call,
+        accumulate=accumulate,
+        parts=parts,
+    )
     loss_scale = LossScale() if model.dtype_policy.compute_dtype == "float16" else None
     steps = TrainSteps(
         model, optimizer, objective, counts or {}, accumulate, loss_scale, parts, adversary, unfreezing
@@ -127,6 +135,13 @@ def fit(
         optimizer.finalize_variable_values(model.trainable_variables)
         calls.on_train_end()
     return state.history
+
+
+def _check_counts(**counts: int) -> None:
+    """Refuses 0, such as rows // batch_size of few rows: nothing would be trained, without a word."""
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name}={count}; expected at least 1")
 
 
 @contextlib.contextmanager

@@ -67,6 +67,9 @@ class TrainSteps:
         self.parts = 1 if getattr(objective, "whole_batch", False) else parts
         self.names = (*objective.losses, *objective.metrics)
         self._variables = model.trainable_variables
+        if not self._variables:
+            why = "all of them are frozen" if model.built else "call model.build() first"
+            raise ValueError(f"{model.name} has no weights to train: {why}")
         if not optimizer.built:
             optimizer.build(self._variables)
         self.adversary = adversary

@@ -197,6 +197,20 @@ def test_summaries_hold_loss_and_rate(tmp_path):
     assert values["epoch/loss"][1] > 0 and values["train/accuracy"][0] == 3
 
 
+@pytest.mark.parametrize("name", ["steps_per_epoch", "epochs", "steps_per_call", "accumulate", "parts"])
+def test_counts_of_nothing_are_refused(name):
+    with pytest.raises(ValueError, match=f"{name}=0; expected at least 1"):
+        fit(linear_model(), AdamW(), WeightedObjective(), dataset(), **{"steps_per_epoch": 1, name: 0})
+
+
+def test_a_model_without_weights_to_train_is_refused():
+    frozen, unbuilt = linear_model(), keras.Sequential([keras.layers.Dense(3)])
+    frozen.trainable = False
+    for model, why in ((frozen, "all of them are frozen"), (unbuilt, r"call model.build\(\) first")):
+        with pytest.raises(ValueError, match=why):
+            fit(model, AdamW(), WeightedObjective(), dataset(), steps_per_epoch=1)
+
+
 def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match="'horovod'"):
         strategy_for("horovod")
