@@ -37,7 +37,8 @@ class AdamW(keras.optimizers.Optimizer):
         average_decay: What an average keeps of itself at an update, such as 0.999. None: no averages.
 
     Raises:
-        ValueError: An option of Keras' base class that acts within one replica, such as `global_clipnorm`.
+        ValueError: An option of Keras' base class that acts within one replica, such as `global_clipnorm`; or
+            one pattern that is not in a list.
 
     Reference:
         Loshchilov and Hutter, 2019, algorithm 2; google-research/bert, optimization.py; for the effect of
@@ -60,6 +61,8 @@ class AdamW(keras.optimizers.Optimizer):
         **kwargs,
     ):
         _refuse_options_of_one_replica(kwargs)
+        if isinstance(exclude_from_decay, str):  # Each of its letters would be a pattern.
+            raise ValueError(f"exclude_from_decay={exclude_from_decay!r}; expected a list of patterns")
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.weight_decay_rate = weight_decay_rate
         self.beta_1 = beta_1
