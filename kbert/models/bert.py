@@ -20,7 +20,7 @@ from kbert.layers.faster_ops import traced_once, unpadding
 from kbert.layers.int8 import constant_kernels
 from kbert.models.lora import AdaptableModel
 from kbert.models.packed_rows import all_places, bias_of, check_packing
-from kbert.models.text_model import as_features
+from kbert.models.text_model import as_features, as_json
 
 _exported = contextvars.ContextVar("as_exported", default=False)
 
@@ -248,7 +248,7 @@ class Bert(AdaptableModel):
             "int8": self.int8,
             "name": self.name,
             "trainable": self.trainable,
-            "dtype": self.dtype_policy.name,
+            "dtype": as_json(self.dtype_policy),
         }
 
     @classmethod

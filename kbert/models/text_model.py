@@ -39,6 +39,12 @@ class TextModel(keras.Model):
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
 
+def as_json(policy: keras.DTypePolicy) -> str | dict:
+    """A dtype policy as `get_config` gives it: its name, which alone does not say what is in a map."""
+    is_map = isinstance(policy, keras.dtype_policies.DTypePolicyMap)
+    return keras.dtype_policies.serialize(policy) if is_map else policy.name
+
+
 def as_features(inputs) -> dict:
     """The inputs as a dict; a bare tensor is `token_ids`.
 

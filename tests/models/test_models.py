@@ -89,6 +89,18 @@ def test_keras_file_gives_the_same_model(make, tiny_config, tmp_path):
         assert sum("token_embeddings" in weight.path for weight in again.weights) == 1
 
 
+def test_a_map_of_dtypes_by_path_is_kept(tiny_config, tmp_path):
+    policies = keras.dtype_policies.DTypePolicyMap("mixed_bfloat16")
+    policies["bert_classifier/bert/layer_0/.*"] = keras.dtype_policies.DTypePolicy("float32")
+    model = BertClassifier(tiny_config, 2, dtype=policies)
+    model.build()
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    encoder = Bert.from_config(model.bert.get_config())
+    assert len(encoder.dtype_policy) == 1
+    assert [block.intermediate.compute_dtype for block in loaded.bert.blocks] == ["float32", "bfloat16"]
+
+
 def test_weight_paths_are_a_file_format(tiny_config):
     model = BertPretrainer(tiny_config.replace(num_layers=1))
     model.build()
