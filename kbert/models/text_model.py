@@ -5,6 +5,7 @@ from keras import ops
 
 from kbert import features
 from kbert.layers.int8 import constant_kernels
+from kbert.models.packed_rows import refuse_packing
 
 #: What the encoder reads of a dict that may hold more.
 ENCODER_INPUTS = (features.TOKEN_IDS, features.SEGMENT_IDS, features.PADDING_MASK)
@@ -69,6 +70,10 @@ def as_rows(inputs: dict) -> dict:
     """The encoder's inputs with all axes before the last made one: int32 (B, K, S) becomes (B·K, S).
 
     The encoder knows texts in rows only; a question's choices or the texts of a pair are rows to it.
+
+    Raises:
+        ValueError: The rows are of several texts.
     """
+    refuse_packing(inputs)
     length = ops.shape(inputs[features.TOKEN_IDS])[-1]
     return {name: ops.reshape(inputs[name], (-1, length)) for name in ENCODER_INPUTS if name in inputs}
