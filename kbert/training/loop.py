@@ -55,7 +55,8 @@ def fit(
         model: Built; called as `model(inputs, training=True)`.
         optimizer: Receives the gradient of the global mean loss. With Keras's `use_ema=True` the model ends
             with the averages, as in Keras's own `fit`.
-        objective: Turns outputs and targets into losses and metrics.
+        objective: Turns outputs and targets into losses and metrics. What the model adds itself, as by
+            regularizers (`model.losses`), has no part in them.
         dataset: Of (inputs, targets) with global batches, at least `epochs · steps_per_epoch · accumulate`
             of them, always the same; or a function from a number to the batches from that number on.
         steps_per_epoch: Optimizer steps between two calls of `on_epoch_end`.
@@ -63,7 +64,9 @@ def fit(
         callbacks: Keras callbacks; `on_train_batch_end` comes once per `steps_per_call` steps, with the
             index of the last step done. Until the run ends they find the optimizer as `model.optimizer`.
             Their `params` also have `first_step` (of the whole run, 0 unless it goes on from a checkpoint),
-            `history` (the logs of the epochs so far) and `counts` (names).
+            `history` (the logs of the epochs so far) and `counts` (names). One that keeps something of its
+            own, such as the best weights of Keras's `EarlyStopping`, begins anew when a run goes on; take
+            `BestWeights`, which reads it from the history.
         evaluate: Called at the end of each epoch; its numbers join the logs, with `val_` before.
         steps_per_call: Optimizer steps between two calls of `on_train_batch_end`, in one call of the compiled
             function, or more where they take longer than `CALL_SECONDS`.
@@ -79,7 +82,7 @@ def fit(
 
     Returns:
         The logs of each epoch: means of all terms, `loss` (their sum where there are several losses). They
-        are the same, and so are the weights, whether the run was interrupted or not.
+        are the same, and so are the weights, whether the run was interrupted or not; but see `callbacks`.
 
     Raises:
         FloatingPointError: The loss is not finite, or a weight that was to be measured or saved.
