@@ -37,6 +37,8 @@ class Bert(AdaptableModel):
         unpad: Whether padding is left out of all work but that of attention: the same numbers for real
             tokens, 0 for padding, in time that goes with the tokens and hardly with how rows are padded. On
             TensorFlow alone, and not where XLA compiles (`jit_compile=True`, TPU): it must know all shapes.
+        int8: Whether the blocks multiply in 8 bits, for inference alone; `kbert.models.in_int8` makes such a
+            model of a trained one.
         name: Name of the model, the first part of every weight's path.
 
     Call arguments:
