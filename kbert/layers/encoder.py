@@ -136,10 +136,10 @@ class TransformerBlock(keras.layers.Layer):
         return forward(inputs) if attention_bias is None else forward(inputs, attention_bias)
 
     def _form(self):
-        """What tells blocks of other forms apart, attributes that were set after they were made included."""
-        options = {name: value for name, value in self.get_config().items() if name != "name"}
-        rates = self.dropout_layer.rate, self.attention.dropout_layer.rate
-        return type(self).__qualname__, options, rates, self.attention.lora_alpha
+        """What tells blocks of other forms apart: all that they and their sublayers are set to, as of now."""
+        # The dtype beside the options, which of a map of policies by path have the whole map.
+        layers = self._flatten_layers()
+        return [(type(layer).__qualname__, layer.compute_dtype, _options(layer)) for layer in layers]
 
     def _forward(self, inputs, attention_bias=None, *, training, return_probabilities, positions, padding):
         queries = None
@@ -181,3 +181,7 @@ class TransformerBlock(keras.layers.Layer):
             "remat": self.remat,
             "int8": self.int8,
         }
+
+
+def _options(layer):
+    return {name: value for name, value in layer.get_config().items() if name != "name"}

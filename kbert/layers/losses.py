@@ -118,13 +118,14 @@ def binary_cross_entropy_sum(labels, logits, weights=None):
 
     Args:
         labels: float or int (...), each 0 or 1, or a probability between them.
-        logits: float (...).
+        logits: float (...), of the same shape: none is broadcast.
         weights: float (...), or None for 1 everywhere.
 
     Returns:
         Two float32 scalars: the sum of the weighted losses, and the sum of the weights.
     """
     labels, logits = ops.cast(labels, "float32"), ops.cast(logits, "float32")
+    _check_shapes(labels, logits)
     # log σ(-x) and not log(1 - σ(x)): the latter is log(0) as soon as σ(x) rounds to 1, at x = 17.
     yes, no = ops.log_sigmoid(logits), ops.log_sigmoid(-logits)
     return _weighted(-(labels * yes + (1.0 - labels) * no), weights)
@@ -155,7 +156,9 @@ def exact_match_sum(labels, logits):
 
 
 def _on_the_right_side(labels, logits):
-    return ops.equal(ops.greater(logits, 0), ops.greater(labels, 0.5))
+    said, right = ops.greater(logits, 0), ops.greater(labels, 0.5)
+    _check_shapes(right, said)
+    return ops.equal(said, right)
 
 
 def squared_error_sum(targets, values, weights=None):
@@ -181,12 +184,16 @@ def absolute_error_sum(targets, values, weights=None):
 
 
 def _difference(targets, values):
-    # (B) against (B, 1) would broadcast to (B, B), and train without a word.
-    if len(targets.shape) != len(values.shape):
-        raise ValueError(
-            f"targets have the shape {tuple(targets.shape)}, values {tuple(values.shape)}; expected the same"
-        )
+    _check_shapes(targets, values)
     return ops.cast(values, "float32") - ops.cast(targets, "float32")
+
+
+def _check_shapes(targets, values):
+    """Refuses (B) against (B, 1), which would broadcast to (B, B), and train without a word."""
+    shapes = tuple(targets.shape), tuple(values.shape)
+    axes = zip(*shapes, strict=False)
+    if len(shapes[0]) != len(shapes[1]) or any(a != b for a, b in axes if None not in (a, b)):
+        raise ValueError(f"targets have the shape {shapes[0]}, values {shapes[1]}; expected the same")
 
 
 def _weighted(values, weights):

@@ -20,7 +20,7 @@ from kbert.layers.faster_ops import traced_once, unpadding
 from kbert.layers.int8 import constant_kernels
 from kbert.models.lora import AdaptableModel
 from kbert.models.packed_rows import all_places, bias_of, check_packing
-from kbert.models.text_model import as_features
+from kbert.models.text_model import as_features, as_json
 
 _exported = contextvars.ContextVar("as_exported", default=False)
 
@@ -37,6 +37,8 @@ class Bert(AdaptableModel):
         unpad: Whether padding is left out of all work but that of attention: the same numbers for real
             tokens, 0 for padding, in time that goes with the tokens and hardly with how rows are padded. On
             TensorFlow alone, and not where XLA compiles (`jit_compile=True`, TPU): it must know all shapes.
+        int8: Whether the blocks multiply in 8 bits, for inference alone; `kbert.models.in_int8` makes such a
+            model of a trained one.
         name: Name of the model, the first part of every weight's path.
 
     Call arguments:
@@ -60,8 +62,8 @@ class Bert(AdaptableModel):
         compute dtype; (B, K, H) for rows of several texts.
 
     Raises:
-        ValueError: `token_ids` is missing, a text is longer than `config.longest_sequence`, rows of several
-            texts lack one of their inputs, `pooled_only` is asked of an encoder without pooler, or
+        ValueError: `token_ids` is missing or of floats, a text is longer than `config.longest_sequence`, rows
+            of several texts lack one of their inputs, `pooled_only` is asked of an encoder without pooler, or
             `positions` together with `return_layers`.
 
     Example:
@@ -248,7 +250,7 @@ class Bert(AdaptableModel):
             "int8": self.int8,
             "name": self.name,
             "trainable": self.trainable,
-            "dtype": self.dtype_policy.name,
+            "dtype": as_json(self.dtype_policy),
         }
 
     @classmethod

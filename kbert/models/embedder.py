@@ -37,7 +37,8 @@ class BertEmbedder(HeadModel):
         name: Name of the model.
 
     Call arguments:
-        inputs: As for `Bert`, (B, S), or for rows of K texts (B, K, S), all padded to the same length.
+        inputs: As for `Bert`, (B, S), or for K texts together (B, K, S), all padded to the same length; not
+            those of `kbert.data.pack_rows`.
 
     Returns:
         Dict of `embedding`, float32 (B, H), or (B, K, H) for rows of K texts. A text of padding alone gives
@@ -45,7 +46,7 @@ class BertEmbedder(HeadModel):
         texts.
 
     Raises:
-        ValueError: There is no such pooling.
+        ValueError: There is no such pooling, or the texts share rows.
 
     Example:
         >>> import numpy as np

@@ -7,7 +7,7 @@ import keras
 from kbert.config import BertConfig
 from kbert.models.bert import Bert
 from kbert.models.lora import AdaptableModel
-from kbert.models.text_model import as_features
+from kbert.models.text_model import as_features, as_json
 
 
 @keras.saving.register_keras_serializable(package="kbert")
@@ -78,7 +78,7 @@ class HeadModel(AdaptableModel):
             "int8": self.bert.int8,
             "name": self.name,
             "trainable": self.trainable,
-            "dtype": self.dtype_policy.name,
+            "dtype": as_json(self.dtype_policy),
         }
 
     @classmethod

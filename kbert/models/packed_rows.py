@@ -23,6 +23,23 @@ def check_packing(inputs) -> None:
         )
 
 
+def refuse_packing(inputs) -> None:
+    """For what has one answer a row, or reads a row as one sequence.
+
+    Raises:
+        ValueError: The rows are of several texts.
+    """
+    if features.PART_IDS in inputs:
+        raise ValueError(f"{features.PART_IDS} came, of rows of several texts; expected one text in each row")
+
+
+def real_tokens(inputs):
+    """Which tokens are no padding, (B, S), in rows of one text or of several."""
+    if features.PART_IDS in inputs:
+        return ops.greater(inputs[features.PART_IDS], 0)
+    return inputs.get(features.PADDING_MASK, ops.ones_like(inputs[features.TOKEN_IDS]))
+
+
 def bias_of(inputs):
     """What each token may look at, as a number to add to the scores.
 

@@ -8,6 +8,7 @@ from kbert.config import BertConfig
 from kbert.layers import TokenDense, cross_entropy_sum
 from kbert.layers.masks import HIDDEN_SCORE
 from kbert.models.head_model import HeadModel
+from kbert.models.packed_rows import refuse_packing
 from kbert.models.text_model import as_features
 
 
@@ -25,11 +26,14 @@ class BertSpanFinder(HeadModel):
         name: Name of the model.
 
     Call arguments:
-        inputs: As for `Bert`.
+        inputs: As for `Bert`, one text in each row.
 
     Returns:
         Dict of `start_logits` and `end_logits`, float32 (B, S), not probabilities; -1e9 for padding, so
         that it is never chosen and has no part in the softmax.
+
+    Raises:
+        ValueError: Rows of several texts.
 
     Example:
         >>> import numpy as np
@@ -54,6 +58,7 @@ class BertSpanFinder(HeadModel):
 
     def call(self, inputs, training=None):
         inputs = as_features(inputs)
+        refuse_packing(inputs)
         scores = self.span(self.bert(inputs, training=training)[features.SEQUENCE_OUTPUT])
         if features.PADDING_MASK in inputs:
             real = ops.expand_dims(ops.cast(inputs[features.PADDING_MASK], "bool"), -1)

@@ -8,6 +8,7 @@ from kbert.config import BertConfig
 from kbert.layers import Dropout, LinearChainCrf, TokenDense, cross_entropy_sum, gather_positions
 from kbert.layers.faster_ops import share_of_replica
 from kbert.models.head_model import HeadModel
+from kbert.models.packed_rows import real_tokens, refuse_packing
 from kbert.models.text_model import as_features
 
 
@@ -30,15 +31,16 @@ class BertTagger(HeadModel):
 
     Call arguments:
         inputs: As for `Bert`, and optionally `word_positions` int32 (B, W): the position of each word's first
-            piece, 0 = no word (there is [CLS]). Without it every piece of `padding_mask` counts as a word:
-            W = S.
+            piece, 0 = no word (there is [CLS]). Without it every piece that is no padding counts as a word:
+            W = S. A CRF takes one text in each row.
 
     Returns:
         Dict of `logits`, float32 (B, W, T), not probabilities, and `word_mask`, int32 (B, W), 1 = word.
         `decode` makes tags of them.
 
     Raises:
-        ValueError: Too few tags, or constraints that do not fit them or have no CRF to hold to them.
+        ValueError: Too few tags, constraints that do not fit them or have no CRF to hold to them, or rows of
+            several texts for a CRF.
 
     Example:
         >>> import numpy as np
@@ -82,13 +84,15 @@ class BertTagger(HeadModel):
 
     def call(self, inputs, training=None):
         inputs = as_features(inputs)
+        if self.crf is not None:
+            refuse_packing(inputs)
         hidden = self.bert(inputs, training=training)[features.SEQUENCE_OUTPUT]
         if features.WORD_POSITIONS in inputs:
             positions = inputs[features.WORD_POSITIONS]
             hidden = gather_positions(hidden, positions)
             is_word = ops.greater(positions, 0)
         else:
-            is_word = inputs.get(features.PADDING_MASK, ops.ones_like(inputs[features.TOKEN_IDS]))
+            is_word = real_tokens(inputs)
         hidden = self.dropout_layer(ops.cast(hidden, "float32"), training=training)
         return {features.LOGITS: self.tagger(hidden), features.WORD_MASK: ops.cast(is_word, "int32")}
 

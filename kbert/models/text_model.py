@@ -5,6 +5,7 @@ from keras import ops
 
 from kbert import features
 from kbert.layers.int8 import constant_kernels
+from kbert.models.packed_rows import refuse_packing
 
 #: What the encoder reads of a dict that may hold more.
 ENCODER_INPUTS = (features.TOKEN_IDS, features.SEGMENT_IDS, features.PADDING_MASK)
@@ -39,26 +40,40 @@ class TextModel(keras.Model):
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
 
+def as_json(policy: keras.DTypePolicy) -> str | dict:
+    """A dtype policy as `get_config` gives it: its name, which alone does not say what is in a map."""
+    is_map = isinstance(policy, keras.dtype_policies.DTypePolicyMap)
+    return keras.dtype_policies.serialize(policy) if is_map else policy.name
+
+
 def as_features(inputs) -> dict:
     """The inputs as a dict; a bare tensor is `token_ids`.
 
     Raises:
-        ValueError: A dict without `token_ids`.
+        ValueError: A dict without `token_ids`, or ids that are no whole numbers.
     """
     if not isinstance(inputs, dict):
-        return {features.TOKEN_IDS: ops.convert_to_tensor(inputs, dtype="int32")}
+        inputs = {features.TOKEN_IDS: inputs}
     if features.TOKEN_IDS not in inputs:
         raise ValueError(
             f"inputs have the keys {sorted(inputs)}; expected {features.TOKEN_IDS!r} and, optionally, "
             f"{features.SEGMENT_IDS!r} and {features.PADDING_MASK!r}"
         )
-    return inputs
+    ids = ops.convert_to_tensor(inputs[features.TOKEN_IDS])
+    dtype = keras.backend.standardize_dtype(ids.dtype)
+    if keras.backend.is_float_dtype(dtype):  # In mixed precision Keras has rounded them to other tokens'.
+        raise ValueError(f"token_ids are {dtype}; expected int32, as from keras.Input(shape, dtype='int32')")
+    return {**inputs, features.TOKEN_IDS: ops.cast(ids, "int32")}
 
 
 def as_rows(inputs: dict) -> dict:
     """The encoder's inputs with all axes before the last made one: int32 (B, K, S) becomes (B·K, S).
 
     The encoder knows texts in rows only; a question's choices or the texts of a pair are rows to it.
+
+    Raises:
+        ValueError: The rows are of several texts.
     """
+    refuse_packing(inputs)
     length = ops.shape(inputs[features.TOKEN_IDS])[-1]
     return {name: ops.reshape(inputs[name], (-1, length)) for name in ENCODER_INPUTS if name in inputs}

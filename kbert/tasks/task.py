@@ -236,7 +236,7 @@ class Task(abc.ABC):
         Args:
             rows: The rows.
             encoded: Made of them.
-            outputs: Name -> an array for each row of `encoded`, as `kbert.inference.predict` gives them.
+            outputs: Name -> an array for each row of `encoded`, as `kbert.inference.Predictor` gives them.
         """
 
     @abc.abstractmethod

@@ -22,7 +22,7 @@ class BestWeights(keras.callbacks.Callback):
 
     Args:
         path: File to write, an `.npz`.
-        metric: Name in the logs of an epoch, such as `val_mlm_loss`.
+        metric: Name in the logs of an epoch, such as `val_mlm_loss`; not one that a callback adds to them.
         larger_is_better: True for an accuracy, False for a loss.
         patience: Epochs without a better value after which the run ends; None: it does not.
         averages_of: Optimizer whose averages are kept in place of the weights, since they were measured.
@@ -45,9 +45,12 @@ class BestWeights(keras.callbacks.Callback):
         self.averages_of = averages_of
 
     def on_epoch_end(self, epoch, logs=None):
-        logs = logs or {}
+        logs = self.params["history"][-1]  # To the logs that come in, other callbacks may have added.
         if self.metric not in logs:
-            raise InputError(f"metric {self.metric!r} is not measured; there are {', '.join(sorted(logs))}")
+            raise InputError(
+                f"metric {self.metric!r} is not measured by `fit` or its `evaluate`; there are "
+                f"{', '.join(sorted(logs))}"
+            )
         best = self.best_epoch()
         if best == epoch:
             logging.info("epoch %d is the best so far: %s %.4f", epoch + 1, self.metric, logs[self.metric])

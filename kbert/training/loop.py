@@ -6,9 +6,10 @@ several steps per call into TensorFlow, and still drives ordinary Keras callback
 that was killed goes on as if nothing had been.
 """
 
+import contextlib
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -52,15 +53,20 @@ def fit(
 
     Args:
         model: Built; called as `model(inputs, training=True)`.
-        optimizer: Receives the gradient of the global mean loss.
-        objective: Turns outputs and targets into losses and metrics.
+        optimizer: Receives the gradient of the global mean loss. With Keras's `use_ema=True` the model ends
+            with the averages, as in Keras's own `fit`.
+        objective: Turns outputs and targets into losses and metrics. What the model adds itself, as by
+            regularizers (`model.losses`), has no part in them.
         dataset: Of (inputs, targets) with global batches, at least `epochs · steps_per_epoch · accumulate`
             of them, always the same; or a function from a number to the batches from that number on.
         steps_per_epoch: Optimizer steps between two calls of `on_epoch_end`.
         epochs: Number of epochs.
         callbacks: Keras callbacks; `on_train_batch_end` comes once per `steps_per_call` steps, with the
-            index of the last step done. Their `params` also have `first_step` (of the whole run, 0 unless
-            it goes on from a checkpoint), `history` (the logs of the epochs so far) and `counts` (names).
+            index of the last step done. Until the run ends they find the optimizer as `model.optimizer`.
+            Their `params` also have `first_step` (of the whole run, 0 unless it goes on from a checkpoint),
+            `history` (the logs of the epochs so far) and `counts` (names). One that keeps something of its
+            own, such as the best weights of Keras's `EarlyStopping`, begins anew when a run goes on; take
+            `BestWeights`, which reads it from the history.
         evaluate: Called at the end of each epoch; its numbers join the logs, with `val_` before.
         steps_per_call: Optimizer steps between two calls of `on_train_batch_end`, in one call of the compiled
             function, or more where they take longer than `CALL_SECONDS`.
@@ -76,23 +82,31 @@ def fit(
 
     Returns:
         The logs of each epoch: means of all terms, `loss` (their sum where there are several losses). They
-        are the same, and so are the weights, whether the run was interrupted or not.
+        are the same, and so are the weights, whether the run was interrupted or not; but see `callbacks`.
 
     Raises:
         FloatingPointError: The loss is not finite, or a weight that was to be measured or saved.
         InputError: A checkpoint cannot be written, or is of another run.
         Terminated: SIGTERM came, and the run was saved: exit code 75.
-        ValueError: The dataset ended too early.
+        ValueError: The dataset ended too early, no weight of the model trains, a count is below 1, or the
+            optimizer scales the loss, which `fit` does.
         WorkerLost: Another process of the run has gone.
     """
+    _check_counts(
+        steps_per_epoch=steps_per_epoch,
+        epochs=epochs,
+        steps_per_call=steps_per_call,
+        accumulate=accumulate,
+        parts=parts,
+    )
     loss_scale = LossScale() if model.dtype_policy.compute_dtype == "float16" else None
     steps = TrainSteps(
         model, optimizer, objective, counts or {}, accumulate, loss_scale, parts, adversary, unfreezing
     )
     run = _Run(steps, dataset, steps_per_epoch, checkpoints)
-    state, over_workers = run.state, summing_over_workers(run.strategy)
+    state = run.state
     if checkpoints is not None:
-        state.restore(checkpoints, over_workers)
+        state.restore(checkpoints, run.over_workers)
     spread_seeds(model)
     model.stop_training = state.stopped
     total_steps = epochs * steps_per_epoch
@@ -100,32 +114,50 @@ def fit(
         list(callbacks), model=model, epochs=epochs, steps=steps_per_epoch, add_history=False,
         first_step=state.step, history=state.history, counts=tuple(run.steps.counts),
     )  # fmt: skip
-    calls.on_train_begin()
-    with StopSignals(held=checkpoints is not None) as signals:
-        begun = None
-        while state.step < total_steps and not model.stop_training:
-            epoch, first = divmod(state.step, steps_per_epoch)
-            if epoch != begun:
-                calls.on_epoch_begin(epoch)
-                begun = epoch
-            calls.on_train_batch_begin(first)
-            count = min(steps_per_call - first % steps_per_call, steps_per_epoch - first)
-            logs = run.advance(count, until=lambda: signals.received is not None)
-            done = state.step - epoch * steps_per_epoch
-            calls.on_train_batch_end(done - 1, logs)
-            if done == steps_per_epoch:
-                run.check_weights()  # Before they are measured and kept.
-                logs = state.end_epoch(run.steps.means)
-                if evaluate is not None:
-                    logs |= _validated(evaluate(), over_workers)
-                calls.on_epoch_end(epoch, logs)
-            state.stopped = model.stop_training
-            signals.agree(over_workers)
-            # After an epoch too, whose measure may have taken long.
-            run.save(now=signals.agreed or model.stop_training or done == steps_per_epoch)
-            signals.leave()
-    calls.on_train_end()
+    with _optimizer_of(model, optimizer):
+        calls.on_train_begin()
+        with StopSignals(held=checkpoints is not None) as signals:
+            begun = None
+            while state.step < total_steps and not model.stop_training:
+                epoch, first = divmod(state.step, steps_per_epoch)
+                if epoch != begun:
+                    calls.on_epoch_begin(epoch)
+                    begun = epoch
+                calls.on_train_batch_begin(first)
+                count = min(steps_per_call - first % steps_per_call, steps_per_epoch - first)
+                logs = run.advance(count, until=lambda: signals.received is not None)
+                done = state.step - epoch * steps_per_epoch
+                calls.on_train_batch_end(done - 1, logs)
+                if done == steps_per_epoch:
+                    calls.on_epoch_end(epoch, run.end_epoch(evaluate))
+                state.stopped = model.stop_training
+                signals.agree(run.over_workers)
+                # After an epoch too, whose measure may have taken long.
+                run.save(now=signals.agreed or model.stop_training or done == steps_per_epoch)
+                signals.leave()
+        optimizer.finalize_variable_values(model.trainable_variables)
+        calls.on_train_end()
     return state.history
+
+
+def _check_counts(**counts: int) -> None:
+    """Refuses 0, such as rows // batch_size of few rows: nothing would be trained, without a word."""
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name}={count}; expected at least 1")
+
+
+@contextlib.contextmanager
+def _optimizer_of(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
+    """Shows callbacks the optimizer where Keras's own look for it, as that of a compiled model."""
+    attributes = vars(model)  # To assign it would make it a part of the model for good.
+    before = {name: attributes[name] for name in ("optimizer",) if name in attributes}
+    attributes["optimizer"] = optimizer
+    try:
+        yield
+    finally:
+        del attributes["optimizer"]
+        attributes.update(before)
 
 
 class _Run:
@@ -133,6 +165,7 @@ class _Run:
 
     def __init__(self, steps: TrainSteps, dataset, steps_per_epoch, checkpoints):
         self.strategy = tf.distribute.get_strategy()
+        self.over_workers = summing_over_workers(self.strategy)
         self.steps = steps
         self.dataset = dataset
         self.checkpoints = checkpoints
@@ -187,6 +220,14 @@ class _Run:
         if not is_multi_worker(self.strategy):  # Workers go in step.
             self._pace.note(int(done), time.monotonic() - started)
         return totals
+
+    def end_epoch(self, evaluate: Callable[[], dict[str, float]] | None) -> dict[str, float]:
+        """The logs of the epoch, with what `evaluate` measures."""
+        self.check_weights()  # Before they are measured and kept.
+        logs = self.state.end_epoch(self.steps.means)
+        if evaluate is not None:
+            logs |= _validated(evaluate(), self.over_workers)  # In place: they are the history's.
+        return logs
 
     def save(self, now) -> None:
         """Writes a checkpoint where one is due, or now; the chief does it for all workers."""

@@ -37,7 +37,8 @@ class AdamW(keras.optimizers.Optimizer):
         average_decay: What an average keeps of itself at an update, such as 0.999. None: no averages.
 
     Raises:
-        ValueError: An option of Keras' base class that acts within one replica, such as `global_clipnorm`.
+        ValueError: An option of Keras' base class that acts within one replica, such as `global_clipnorm`;
+            one pattern that is not in a list; or, in `build`, weights that are not float32.
 
     Reference:
         Loshchilov and Hutter, 2019, algorithm 2; google-research/bert, optimization.py; for the effect of
@@ -60,6 +61,8 @@ class AdamW(keras.optimizers.Optimizer):
         **kwargs,
     ):
         _refuse_options_of_one_replica(kwargs)
+        if isinstance(exclude_from_decay, str):  # Each of its letters would be a pattern.
+            raise ValueError(f"exclude_from_decay={exclude_from_decay!r}; expected a list of patterns")
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.weight_decay_rate = weight_decay_rate
         self.beta_1 = beta_1
@@ -77,6 +80,7 @@ class AdamW(keras.optimizers.Optimizer):
     def build(self, variables):
         if self.built:
             return
+        _check_dtypes(variables)
         super().build(variables)
         self._momentums, self._velocities = self.add_optimizer_variables(variables, ["momentum", "velocity"])
         self._first_steps = [0] * len(variables)
@@ -291,6 +295,17 @@ def _refuse_options_of_one_replica(options):
             f"{', '.join(given)}: not an option here; clip by max_gradient_norm, decay by weight_decay_rate, "
             f"average by average_decay, and leave accumulation and loss scaling to kbert.training.fit"
         )
+
+
+def _check_dtypes(variables):
+    """Refuses weights of 16 bits above all: there a step of 1e-5, and 0.001 of a moment, are rounded away."""
+    for variable in variables:
+        dtype = keras.backend.standardize_dtype(variable.dtype)
+        if dtype != "float32":
+            raise ValueError(
+                f"{variable.path} is {dtype}; expected weights of float32: make the model with the dtype "
+                f"float32, mixed_bfloat16 or mixed_float16"
+            )
 
 
 def _move_towards(average, variable, share):

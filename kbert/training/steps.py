@@ -31,7 +31,8 @@ class TrainSteps:
     Args:
         model: Built; called as `model(inputs, training=True)`. One whose rows do not all cost the same has a
             method `row_costs(inputs)`, which gives int32 (B,) to go by where a batch is cut in parts.
-        optimizer: `apply` is called in each replica, with that replica's share of the gradient.
+        optimizer: `apply` is called in each replica, with that replica's share of the gradient. It must not
+            scale the loss.
         objective: Turns outputs and targets into terms.
         counts: Name -> function of the inputs that gives a number to add up, such as that of the tokens.
         accumulate: Micro-batches of one step.
@@ -56,6 +57,7 @@ class TrainSteps:
         adversary: FastGradient | None = None,
         unfreezing: GradualUnfreezing | None = None,
     ):
+        _check_optimizer(optimizer)
         self.model = model
         self.optimizer = optimizer
         self.objective = objective
@@ -65,6 +67,9 @@ class TrainSteps:
         self.parts = 1 if getattr(objective, "whole_batch", False) else parts
         self.names = (*objective.losses, *objective.metrics)
         self._variables = model.trainable_variables
+        if not self._variables:
+            why = "all of them are frozen" if model.built else "call model.build() first"
+            raise ValueError(f"{model.name} has no weights to train: {why}")
         if not optimizer.built:
             optimizer.build(self._variables)
         self.adversary = adversary
@@ -236,6 +241,15 @@ class TrainSteps:
         inputs, targets = batch
         terms = self.objective(self._outputs(inputs, training=False), targets)
         return tf.stack([terms[name][1] for name in self.objective.losses])
+
+
+def _check_optimizer(optimizer):
+    """Refuses one that divides gradients by a factor that no loss here was multiplied by."""
+    if hasattr(optimizer, "inner_optimizer") or getattr(optimizer, "loss_scale_factor", None) is not None:
+        raise ValueError(
+            f"{optimizer.name} scales the loss, which kbert.training.fit does where it has to; give it the "
+            f"optimizer alone, without LossScaleOptimizer and loss_scale_factor"
+        )
 
 
 def _sum_of(first, second):

@@ -1,5 +1,7 @@
 """Sums and weights, against NumPy in float64."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -133,10 +135,20 @@ def test_errors_of_numbers():
     np.testing.assert_allclose(absolute_error_sum(targets, values, weights), [4, 14])
 
 
-@pytest.mark.parametrize("error", [squared_error_sum, absolute_error_sum])
-def test_errors_refuse_to_broadcast(error):
-    with pytest.raises(ValueError, match=r"\(3,\).*\(3, 1\)"):
-        error(np.zeros(3, "float32"), np.zeros((3, 1), "float32"))
+@pytest.mark.parametrize("shape", [(3, 1), (1,)])
+@pytest.mark.parametrize(
+    "error",
+    [
+        squared_error_sum,
+        absolute_error_sum,
+        binary_cross_entropy_sum,
+        binary_correct_sum,
+        exact_match_sum,
+    ],
+)
+def test_errors_refuse_to_broadcast(error, shape):
+    with pytest.raises(ValueError, match=rf"\(3,\).*{re.escape(str(shape))}"):
+        error(np.zeros(3, "float32"), np.zeros(shape, "float32"))
 
 
 def test_divergences_equal_numpy():

@@ -45,6 +45,15 @@ def test_defaults_are_no_padding_and_first_segment(tiny_config):
         model({"input_ids": tokens})
 
 
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_ids_that_are_no_whole_numbers_are_refused(dtype, tiny_config):
+    """In bfloat16 there is no 257."""
+    model, ids = Bert(tiny_config, dtype=dtype), np.array([[5.0, 257.0]], "float32")
+    for inputs in (ids, {"token_ids": ids}, keras.Input((2,))):
+        with pytest.raises(ValueError, match="expected int32"):
+            model(inputs)
+
+
 def test_layers_on_request(tiny_config):
     model, inputs = randomised(Bert(tiny_config)), make_inputs(tiny_config)
     outputs = model(inputs, return_layers=True)
@@ -78,6 +87,18 @@ def test_keras_file_gives_the_same_model(make, tiny_config, tmp_path):
         np.testing.assert_allclose(again(inputs)[name], value, atol=1e-6, err_msg=name)
     if isinstance(again, BertPretrainer):
         assert sum("token_embeddings" in weight.path for weight in again.weights) == 1
+
+
+def test_a_map_of_dtypes_by_path_is_kept(tiny_config, tmp_path):
+    policies = keras.dtype_policies.DTypePolicyMap("mixed_bfloat16")
+    policies["bert_classifier/bert/layer_0/.*"] = keras.dtype_policies.DTypePolicy("float32")
+    model = BertClassifier(tiny_config, 2, dtype=policies)
+    model.build()
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    encoder = Bert.from_config(model.bert.get_config())
+    assert len(encoder.dtype_policy) == 1
+    assert [block.intermediate.compute_dtype for block in loaded.bert.blocks] == ["float32", "bfloat16"]
 
 
 def test_weight_paths_are_a_file_format(tiny_config):

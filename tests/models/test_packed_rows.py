@@ -4,7 +4,15 @@ import keras
 import numpy as np
 import pytest
 
-from kbert.models import Bert, BertClassifier, BertPretrainer, PretrainingObjective
+from kbert.models import (
+    Bert,
+    BertClassifier,
+    BertEmbedder,
+    BertPretrainer,
+    BertSpanFinder,
+    BertTagger,
+    PretrainingObjective,
+)
 from tests.model_contract import numbers, randomised
 
 LENGTH, PARTS, SLOTS = 30, 4, 9
@@ -142,6 +150,22 @@ def test_half_of_a_packed_row_is_refused(part, config):
     del inputs[part]
     with pytest.raises(ValueError, match=f"lack {part}"):
         Bert(config)(inputs)
+
+
+@pytest.mark.parametrize(
+    "make", [BertEmbedder, BertSpanFinder, lambda config: BertTagger(config, 3, crf=True)]
+)
+def test_heads_for_one_text_refuse_rows_of_several(make, config):
+    inputs, _ = packed(texts_of(config))
+    with pytest.raises(ValueError, match="one text in each row"):
+        make(config)(inputs)
+
+
+def test_a_tagger_takes_padding_from_the_parts(config):
+    inputs, _ = packed(texts_of(config))
+    del inputs["padding_mask"]
+    words = numbers(BertTagger(config, 3)(inputs))["word_mask"]
+    np.testing.assert_array_equal(words, inputs["part_ids"] > 0)
 
 
 def test_heads_on_the_first_token_score_each_text(config):

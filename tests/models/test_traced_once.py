@@ -17,6 +17,16 @@ def config(tiny_config):
 
 
 @pytest.fixture
+def traced(monkeypatch):
+    """The names of the blocks that are traced from then on."""
+    forward, names = TransformerBlock._forward, []
+    monkeypatch.setattr(
+        TransformerBlock, "_forward", lambda self, *a, **k: names.append(self.name) or forward(self, *a, **k)
+    )
+    return names
+
+
+@pytest.fixture
 def one_by_one(monkeypatch):
     """Has every block called, and so traced, on its own from then on."""
     return lambda: monkeypatch.setattr("kbert.models.bert.traced_once", lambda **options: None)
@@ -105,38 +115,40 @@ def test_frozen_weights_stay_to_the_last_bit_in_mixed_precision(change, config):
     [
         lambda block: setattr(block.dropout_layer, "rate", 0.9),
         lambda block: setattr(block.attention.dropout_layer, "rate", 0.9),
-        lambda block: setattr(block, "layer_norm_epsilon", 0.1),
+        lambda block: setattr(block.output_layer_norm, "epsilon", 0.1),
+        lambda block: setattr(block.intermediate, "activation", "relu"),
+        lambda block: setattr(block.intermediate, "dtype_policy", "mixed_bfloat16"),
     ],
-    ids=["dropout", "attention's dropout", "epsilon"],
+    ids=["dropout", "attention's dropout", "epsilon", "activation", "dtype"],
 )
-def test_a_block_that_was_changed_is_traced_for_itself(change, config, monkeypatch):
-    import tensorflow as tf
-
-    forward, traced = TransformerBlock._forward, []
-    monkeypatch.setattr(
-        TransformerBlock, "_forward", lambda self, *a, **k: traced.append(self.name) or forward(self, *a, **k)
-    )
+def test_a_block_that_was_changed_is_traced_for_itself(change, config, traced):
     bert = randomised(Bert(config))
     change(bert.blocks[1])
-    tf.function(lambda inputs: bert(inputs, training=True)["sequence_output"])(make_inputs(config, (2, 5)))
+    trace_training(bert)
     assert traced == ["layer_0", "layer_1"]
 
 
-def test_one_block_is_traced_for_all(config, monkeypatch):
+def trace_training(bert):
     import tensorflow as tf
 
-    called = []
-    forward = TransformerBlock._forward
-    monkeypatch.setattr(
-        TransformerBlock, "_forward", lambda self, *a, **k: called.append(self.name) or forward(self, *a, **k)
-    )
+    inputs = make_inputs(bert.config, (2, 5))
+    tf.function(lambda inputs: bert(inputs, training=True)["sequence_output"])(inputs)
+
+
+def test_a_block_whose_dtypes_come_by_its_path_is_traced_for_itself(config, traced):
+    policies = keras.dtype_policies.DTypePolicyMap("float32")
+    policies["bert/layer_1/.*"] = keras.dtype_policies.DTypePolicy("mixed_bfloat16")
+    trace_training(randomised(Bert(config, dtype=policies)))
+    assert traced == ["layer_0", "layer_1"]
+
+
+def test_one_block_is_traced_for_all(config, traced):
     bert = randomised(Bert(config))
-    graph = tf.function(lambda inputs: bert(inputs, training=True)["sequence_output"])
-    graph(make_inputs(config, (2, 5)))
-    assert called == ["layer_0"]
+    trace_training(bert)
+    assert traced == ["layer_0"]
     bert.blocks[1].trainable = False  # Another form of block, of which there is one.
-    tf.function(lambda inputs: bert(inputs, training=True)["sequence_output"])(make_inputs(config, (2, 5)))
-    assert called == ["layer_0", "layer_0", "layer_1"]
+    trace_training(bert)
+    assert traced == ["layer_0", "layer_0", "layer_1"]
 
 
 def test_a_call_sets_seeds_and_no_weights_of_whole_numbers(config):

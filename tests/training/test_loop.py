@@ -124,10 +124,57 @@ def test_callbacks_come_in_order_and_see_validation():
     assert calls == [("begin", 0), *batches, ("end", 0, 0.5), ("begin", 1), *batches, ("end", 1, 0.5)]
 
 
+def test_callbacks_of_keras_set_the_rate_of_the_optimizer_that_trains():
+    rates, model, optimizer = [], linear_model(), AdamW(0.1)
+    halved = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
+    seen = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: rates.append(logs["learning_rate"])
+    )
+    arguments = {"steps_per_epoch": 3, "epochs": 2, "callbacks": [halved, seen]}
+    fit(model, optimizer, WeightedObjective(), dataset(repeat=2), **arguments)
+    assert rates == pytest.approx([0.05, 0.025])
+    assert not hasattr(model, "optimizer")
+    model.compile("sgd")
+    own = model.optimizer
+    fit(model, optimizer, WeightedObjective(), dataset(repeat=2), **arguments)
+    assert float(optimizer.learning_rate) == pytest.approx(0.1 / 2**4)
+    assert model.optimizer is own and float(own.learning_rate) == pytest.approx(0.01)
+
+
 def test_a_loss_that_is_not_finite_stops_the_run():
     bad = tf.data.Dataset.from_tensors((ROWS * np.nan, {"label": LABELS, "weight": WEIGHTS}))
     with pytest.raises(FloatingPointError, match="loss is nan at step 1"):
         fit(linear_model(), AdamW(), WeightedObjective(), bad, steps_per_epoch=1)
+
+
+def test_averages_of_a_keras_optimizer_are_the_weights_in_the_end():
+    model, seen = linear_model(), []
+    optimizer = keras.optimizers.SGD(1.0, use_ema=True, ema_momentum=0.75)
+    kept = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: seen.append(model.get_weights()[0])
+    )
+    fit(
+        model, optimizer, WeightedObjective(), dataset(4, repeat=2), steps_per_epoch=4, steps_per_call=1,
+        callbacks=[kept],
+    )  # fmt: skip
+    average = seen[0]
+    for weights in seen[1:]:
+        average = 0.75 * average + 0.25 * weights
+    assert np.abs(average - seen[-1]).max() > 0.01
+    np.testing.assert_allclose(model.get_weights()[0], average, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        lambda: keras.optimizers.SGD(0.1, loss_scale_factor=1024.0),
+        lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1)),
+    ],
+    ids=["factor", "wrapper"],
+)
+def test_an_optimizer_that_scales_the_loss_is_refused(optimizer):
+    with pytest.raises(ValueError, match="scales the loss"):
+        fit(linear_model(), optimizer(), WeightedObjective(), dataset(), steps_per_epoch=1)
 
 
 def test_a_dataset_that_ends_early_is_named():
@@ -148,6 +195,20 @@ def test_summaries_hold_loss_and_rate(tmp_path):
                 values[value.tag] = (event.step, float(tf.make_ndarray(value.tensor)))
     assert values["train/learning_rate"] == (3, 0.25)
     assert values["epoch/loss"][1] > 0 and values["train/accuracy"][0] == 3
+
+
+@pytest.mark.parametrize("name", ["steps_per_epoch", "epochs", "steps_per_call", "accumulate", "parts"])
+def test_counts_of_nothing_are_refused(name):
+    with pytest.raises(ValueError, match=f"{name}=0; expected at least 1"):
+        fit(linear_model(), AdamW(), WeightedObjective(), dataset(), **{"steps_per_epoch": 1, name: 0})
+
+
+def test_a_model_without_weights_to_train_is_refused():
+    frozen, unbuilt = linear_model(), keras.Sequential([keras.layers.Dense(3)])
+    frozen.trainable = False
+    for model, why in ((frozen, "all of them are frozen"), (unbuilt, r"call model.build\(\) first")):
+        with pytest.raises(ValueError, match=why):
+            fit(model, AdamW(), WeightedObjective(), dataset(), steps_per_epoch=1)
 
 
 def test_unknown_names_are_refused():

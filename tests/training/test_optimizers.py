@@ -168,6 +168,22 @@ def test_exclusion_is_by_pattern():
     assert decayed == list(paths.values())
 
 
+@pytest.mark.parametrize("optimizer", [AdamW, BertAdamW, Lamb])
+def test_one_pattern_is_not_taken_for_a_list_of_letters(optimizer):
+    with pytest.raises(ValueError, match="exclude_from_decay='bias'; expected a list"):
+        optimizer(0.1, exclude_from_decay="bias")
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
+def test_weights_of_other_dtypes_are_refused(dtype):
+    variables = [
+        _variable("table", np.ones(2, "float32")),
+        keras.Variable(np.ones(2), dtype=dtype, name="kernel"),
+    ]
+    with pytest.raises(ValueError, match=f"kernel is {dtype}; expected weights of float32"):
+        Lamb(0.1).build(variables)
+
+
 def test_sparse_and_dense_gradients_of_one_table_give_the_same_update():
     dense = np.zeros((6, 2), "float32")
     dense[[1, 4]] = [[3.0, 1.0], [2.0, -1.0]]
