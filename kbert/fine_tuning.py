@@ -164,6 +164,7 @@ class _Training:
         self.steps = -(-len(train) // settings.batch_size)
         total = self.steps * settings.epochs
         warmup = round(settings.warmup_ratio * total)
+        recipe_parts.warn_of_slow_average(recipe, total)
         self.optimizer = training.AdamW(
             training.schedule_for(settings.schedule, settings.learning_rate, total, warmup),
             weight_decay_rate=settings.weight_decay,

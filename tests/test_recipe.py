@@ -75,6 +75,18 @@ def test_a_recipe_sets_everything_it_names(tiny_config):
         prepare(Recipe(reinit_layers=3), model)
 
 
+def test_an_average_that_is_too_slow_for_the_steps_is_told(caplog):
+    """0.999 to the 94th is 0.91; 0.97 to the 75th is 0.102, and to the 76th 0.099."""
+    with caplog.at_level("WARNING", logger="absl"):
+        recipe_parts.warn_of_slow_average(Recipe(), 94)
+        recipe_parts.warn_of_slow_average(Recipe(average_decay=0.97), 76)
+        assert not caplog.records
+        recipe_parts.warn_of_slow_average(Recipe(average_decay=0.999), 94)
+        assert "after 94 steps 91 % of the average" in caplog.text and "at most 0.9758" in caplog.text
+        recipe_parts.warn_of_slow_average(Recipe(average_decay=0.97), 75)
+    assert len(caplog.records) == 2
+
+
 @pytest.mark.parametrize("crf", [False, True])
 def test_the_head_is_scaled_and_nothing_else(crf, tiny_config):
     model = BertTagger(tiny_config, 3, crf=crf)
