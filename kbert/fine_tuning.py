@@ -232,7 +232,7 @@ class _Training:
                 "devices": tf.distribute.get_strategy().num_replicas_in_sync,
                 "parts": self.parts,
                 "rows": _digest(self.train),
-                "dev_rows": measure and _digest(measure.encoded),
+                "dev_rows": measure and _mark_of(measure.rows),
                 "task": _mark([json.dumps(self.task.spec, sort_keys=True, default=str).encode()]),
                 "start": _mark([weight.tobytes() for weight in self.model.get_weights()]),
             },
@@ -257,6 +257,11 @@ def _digest(encoded: data.EncodedRows) -> str:
         arrays = [values.flat_values, *values.nested_row_splits] if is_ragged else [values]
         parts += [np.ascontiguousarray(array).tobytes() for array in arrays]
     return _mark(parts)
+
+
+def _mark_of(rows: Sequence) -> str:
+    """A short mark of dev rows with all that they are measured by: targets may lack some of it."""
+    return _mark([repr(dataclasses.replace(row, source="")).encode() for row in rows])
 
 
 def _mark(parts: Sequence[bytes]) -> str:

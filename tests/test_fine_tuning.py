@@ -9,9 +9,9 @@ import pytest
 import tensorflow as tf
 
 from kbert import checkpoints, data, training
-from kbert.data import EncodedRows, Example
+from kbert.data import Answer, EncodedRows, Example, Question, ScoredExample
 from kbert.errors import InputError
-from kbert.fine_tuning import _digest, _may_differ, fine_tune
+from kbert.fine_tuning import _digest, _mark_of, _may_differ, fine_tune
 from kbert.inference import Predictor
 from kbert.models import Bert
 from kbert.recipe import Recipe
@@ -227,6 +227,21 @@ def test_the_mark_of_rows_tells_where_each_ends_and_what_is_to_be_learned():
 
     marks = [mark([[1, 2], [3]], [0, 1]), mark([[1], [2, 3]], [0, 1]), mark([[1, 2], [3]], [1, 0])]
     assert len(set(marks)) == 3 and mark([[1, 2], [3]], [0, 1]) == marks[0]
+
+
+def test_the_mark_of_dev_rows_has_all_that_they_are_measured_by():
+    """Their targets may lack it, such as a question's other answers, or scores after training on triples."""
+
+    def mark(score, source="dev.tsv:2"):
+        return _mark_of([ScoredExample("a", "b", score, source)])
+
+    assert mark(1.5) == mark(1.5, "moved/dev.tsv:2") != mark(1.75)
+
+    def mark_of_answers(*texts):
+        answers = tuple(Answer(text, 0, 0) for text in texts)
+        return _mark_of([Question("1", "Who?", "Ann and Bob", answers, True, "dev.json:1")])
+
+    assert mark_of_answers("Ann") == mark_of_answers("Ann") != mark_of_answers("Ann", "Ann and Bob")
 
 
 @pytest.mark.slow
