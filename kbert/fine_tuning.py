@@ -23,6 +23,14 @@ from kbert.run_settings import RunSettings
 from kbert.start import StartingPoint
 from kbert.tasks import Task
 
+#: Settings of a run of which a checkpoint has a short mark, and what it means that the marks differ.
+_MARKS = {
+    "rows": "other training rows (--train, the vocabulary, --max_length or an option of the task)",
+    "dev_rows": "other dev rows (--dev)",
+    "task": "another task (its labels, --best_score, --max_length or an option of the task)",
+    "start": "another start (--init)",
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class FineTuned:
@@ -221,6 +229,8 @@ class _Training:
         return recipe_parts.apply_to_objective(self.recipe, self.task.objective(self.model), labels)
 
     def _checkpoints(self, measure):
+        # Not all specs have the score: the customary one, written out, is no other task.
+        task = {**self.task.spec, "best_score": self.task.best_score}
         recipe = {name: value for name, value in dataclasses.asdict(self.recipe).items() if value is not None}
         return training.Checkpoints(
             self.folder / "checkpoints",
@@ -233,10 +243,11 @@ class _Training:
                 "parts": self.parts,
                 "rows": _digest(self.train),
                 "dev_rows": measure and _mark_of(measure.rows),
-                "task": _mark([json.dumps(self.task.spec, sort_keys=True, default=str).encode()]),
+                "task": _mark([json.dumps(task, sort_keys=True, default=str).encode()]),
                 "start": _mark([weight.tobytes() for weight in self.model.get_weights()]),
             },
             may_differ=_may_differ,
+            marks=_MARKS,
         )
 
 

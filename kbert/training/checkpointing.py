@@ -35,6 +35,8 @@ class Checkpoints:
         settings: What must be equal for a run to go on, such as the batch size and the seed; JSON values.
         may_differ: Function of a setting's name and what it was (None: it was not noted), called where it is
             another one now: whether the run goes on, which is told. None: it never does.
+        marks: Settings whose values say nothing to a reader, such as digests: name -> what to say in their
+            place, such as "other training rows".
 
     Raises:
         ValueError: `every_steps` or `keep` is less than 1.
@@ -47,6 +49,7 @@ class Checkpoints:
         keep: int = 2,
         settings: Mapping[str, Any] | None = None,
         may_differ: Callable[[str, Any], bool] | None = None,
+        marks: Mapping[str, str] | None = None,
     ):
         if every_steps < 1 or keep < 1:
             raise ValueError(f"every_steps={every_steps}, keep={keep}; expected at least 1 of each")
@@ -55,6 +58,7 @@ class Checkpoints:
         self.keep = keep
         self.settings = json.loads(json.dumps(settings or {}))  # As they will be read.
         self.may_differ = may_differ
+        self.marks = marks or {}
 
     def steps(self) -> list[int]:
         """The steps of which there is a file, the latest first."""
@@ -114,9 +118,11 @@ class Checkpoints:
             if then == now:
                 continue
             if self.may_differ is None or not self.may_differ(name, then):
+                held = f"{name}={then!r}, which cannot go on with {now!r}"
+                if name in self.marks:
+                    held = self.marks[name]
                 raise InputError(
-                    f"{self.folder}: holds a run with {name}={then!r}, which cannot go on with {now!r}; "
-                    f"start it as before, or name another folder"
+                    f"{self.folder}: holds a run with {held}; start it as before, or name another folder"
                 )
             logging.warning(
                 "%s: holds a run with %s=%r, which goes on with %r; its numbers may not be those of one "
