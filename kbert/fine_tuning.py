@@ -115,6 +115,22 @@ def fine_tune(
     return FineTuned(task, exact, history, scores, answers)
 
 
+def check_goes_on(settings: RunSettings, recipe: Recipe | None, model_dir: str | os.PathLike) -> None:
+    """Looks, before hours of other runs, whether a run can go on from what is in its folder, if anything is.
+
+    Args:
+        settings: Of the training.
+        recipe: What is done besides.
+        model_dir: Of `fine_tune`, which looks at the rows and the start as well.
+
+    Raises:
+        InputError: What is there is of a run with other settings, or damaged.
+    """
+    precision = training.dtype_policy(settings.precision).removeprefix("mixed_")
+    known = {**dataclasses.asdict(settings), **dataclasses.asdict(recipe or Recipe()), "precision": precision}
+    training.Checkpoints(Path(model_dir) / "checkpoints", settings=known, may_differ=_may_differ).check()
+
+
 class _Measure:
     """The scores on dev rows, in float32, as the model will be loaded and served."""
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from absl import logging
 
 from kbert.errors import InputError
-from kbert.fine_tuning import FineTuned
+from kbert.fine_tuning import FineTuned, check_goes_on
+from kbert.recipe import Recipe
 from kbert.run_settings import RunSettings
 
 
@@ -32,6 +33,7 @@ class GridPoint:
 def run_grid(
     run: Callable[[RunSettings, Path], FineTuned],
     settings: RunSettings,
+    recipe: Recipe | None = None,
     *,
     seeds: Sequence[int],
     learning_rates: Sequence[float],
@@ -45,6 +47,7 @@ def run_grid(
     Args:
         run: Trains a model in a folder, and measures it where there are several.
         settings: Of all runs, but for seed and learning rate.
+        recipe: Of all runs.
         seeds: At least one.
         learning_rates: At least one.
         model_dir: Of the model.
@@ -54,7 +57,8 @@ def run_grid(
 
     Raises:
         FloatingPointError: All runs failed.
-        InputError: Two runs would be the same, or there are several and no dev rows to compare them by.
+        InputError: Two runs would be the same, one cannot go on from what is in its folder, or there are
+            several and no dev rows to compare them by.
     """
     # All of them first: what is out of range shall not be told after hours of other runs.
     each = [
@@ -65,6 +69,8 @@ def run_grid(
     if len(set(folders)) < len(folders):
         twice = next(folder.name for folder in folders if folders.count(folder) > 1)
         raise InputError(f"{twice} would be run twice; expected seeds and learning rates that differ")
+    for own, folder in zip(each, folders, strict=True):
+        check_goes_on(own, recipe, folder)
     best, points = None, []
     for number, (own, folder) in enumerate(zip(each, folders, strict=True), start=1):
         if len(each) > 1:

@@ -1,12 +1,16 @@
 """Several runs: the best is kept, failed ones are counted, and what differs is their seed and rate."""
 
+from dataclasses import asdict
 from types import SimpleNamespace
 
+import keras
 import pytest
 
 from kbert.errors import InputError
+from kbert.recipe import Recipe
 from kbert.run_grid import clear, each_run, folder_of_best, run_grid, spread
 from kbert.run_settings import RunSettings
+from kbert.training import Checkpoints
 
 SCORES = {(2e-5, 1): 0.5, (2e-5, 2): 0.75, (5e-5, 1): None, (5e-5, 2): 0.25}
 
@@ -58,6 +62,38 @@ def test_what_is_out_of_range_is_told_before_the_first_run(tmp_path):
     with pytest.raises(InputError, match="--seed=-1; expected 0 to 4294967295"):
         run_grid(run, RunSettings(), seeds=[2, -1], learning_rates=[2e-5], model_dir=tmp_path / "m")
     assert not (tmp_path / "m").exists()
+
+
+def test_a_folder_of_another_run_is_told_before_the_first_run(tmp_path):
+    """Here that of the last run, from a grid that was smaller and stopped."""
+    grid = {"seeds": [1, 2], "learning_rates": [2e-5], "model_dir": tmp_path}
+    begun = RunSettings(epochs=3, learning_rate=2e-5, seed=2, precision="float32")
+    folder = tmp_path / "runs" / "learning_rate-2e-05-seed-2" / "checkpoints"
+    noted = {
+        **asdict(begun),
+        "layer_decay": 0.9,
+        "label_smoothing": 0.0,
+        "class_weights": "equal",
+        "rows": "9f",
+    }
+    Checkpoints(folder, settings=noted).save(1, [keras.Variable([1.0])], {})
+    for epochs, recipe, named in [
+        (4, Recipe(layer_decay=0.9), "epochs=3, which cannot go on with 4"),
+        (3, None, "layer_decay=0.9, which cannot go on with None"),
+        (3, Recipe(layer_decay=0.9, head_scale=4.0), "head_scale=None, which cannot go on with 4.0"),
+    ]:
+        settings = RunSettings(epochs=epochs, precision="float32")
+        with pytest.raises(InputError, match=f"seed-2/checkpoints: holds a run with {named}"):
+            run_grid(pytest.fail, settings, recipe, **grid)
+    begun_anew = []
+    run_grid(
+        lambda own, _: begun_anew.append(own.seed) or SimpleNamespace(score=0.5),
+        RunSettings(precision="float32"), Recipe(layer_decay=0.9), **grid,
+    )  # fmt: skip
+    assert begun_anew == [1, 2]
+    (folder / "step-000000001.npz").write_bytes(b"cut off")
+    with pytest.raises(InputError, match="all 1 checkpoints are damaged"):
+        run_grid(pytest.fail, RunSettings(), **grid)
 
 
 def test_all_runs_failed(tmp_path):

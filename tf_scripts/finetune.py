@@ -131,7 +131,7 @@ def main():
             )  # fmt: skip
 
     best, points = run_grid.run_grid(
-        run, settings, seeds=seeds, learning_rates=learning_rates, model_dir=folder
+        run, settings, recipe, seeds=seeds, learning_rates=learning_rates, model_dir=folder
     )
     checkpoints.save_folder(folder, best.model, task=best.task.spec, vocab_path=start.vocab_path)
     run_report.write_results(
