@@ -240,6 +240,11 @@ WRONG = {
         "finetune.py", "--train={work}/train.tsv --size=tiny --learning_rate= --model_dir={tmp}/out",
         "--learning_rate is empty; expected a number"
     ),
+    "a start that would be overwritten": (
+        "finetune.py",
+        "--train={work}/train.tsv --dev={work}/train.tsv --init={work}/model --model_dir={work}/model",
+        "--init and --model_dir are one folder, .*/model: the start would be overwritten"
+    ),
     "a file where the folder is to be": (
         "finetune.py", "--train={work}/train.tsv --init={work}/pretrained --model_dir={work}/train.tsv/out",
         "train.tsv/out: cannot be written to .Not a directory"
