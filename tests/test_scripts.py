@@ -343,6 +343,31 @@ def test_wrong_input_is_one_line_exit_code_2_and_leaves_nothing(case, work, tmp_
 
 
 @pytest.mark.slow
+def test_fine_tuning_that_is_terminated_while_it_reads_may_be_given_again(tmp_path):
+    """A scheduler takes 75 for that, and 143 for a failure. The rows of a pipe are waited for."""
+    os.mkfifo(tmp_path / "train.tsv")
+    with (
+        subprocess.Popen(
+            [
+                sys.executable,
+                str(ROOT / "tf_scripts/finetune.py"),
+                f"--train={tmp_path}/train.tsv",
+                "--size=tiny",
+                f"--model_dir={tmp_path}/out",
+            ],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        ) as process,
+        open(tmp_path / "train.tsv", "w"),
+    ):  # Which waits until it is read.
+        process.terminate()
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 75 and "Traceback" not in errors
+    assert "SIGTERM: leaving; the same command goes on" in errors
+
+
+@pytest.mark.slow
 @pytest.mark.serving
 def test_quickstart_runs_and_runs_again(tmp_path):
     for version in (1, 2):

@@ -95,6 +95,7 @@ def main():
     from kbert.tasks import task_class
     from kbert.text import WordPieceTokenizer
 
+    training.end_on_sigterm()
     # Before anything else is done with TensorFlow.
     parts = training.share_cores() if FLAGS.strategy == "default" else 1
     strategy = training.strategy_for(FLAGS.strategy)

@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 
 from kbert.errors import InputError
-from kbert.training import Checkpoints, Terminated
+from kbert.training import Checkpoints, Terminated, end_on_sigterm
 from kbert.training.checkpointing import write_arrays
 from kbert.training.faults import StopSignals
 from kbert.training.loop import _Run
@@ -123,6 +123,20 @@ def test_a_signal_saves_first(number, error, whole, tmp_path, monkeypatch):
     assert [line["step"] for line in lines if line["step"] in parts] == [12, 14]
     of_others = [[line for line in each if line["step"] not in parts] for each in (lines, whole[2])]
     assert of_others[0] == of_others[1]
+
+
+def test_sigterm_outside_of_a_run_has_the_same_exit_code(caplog):
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        end_on_sigterm()
+        with StopSignals() as signals:
+            signal.raise_signal(signal.SIGTERM)
+            assert signals.received == signal.SIGTERM  # Within a run it is held as ever.
+        with caplog.at_level("INFO", logger="absl"), pytest.raises(Terminated) as stopped:
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert stopped.value.code == 75 and "SIGTERM: leaving; the same command goes on" in caplog.text
 
 
 def test_a_signal_that_comes_while_the_workers_agree_is_not_lost():
