@@ -211,6 +211,9 @@ class _Training:
                 f"val_{self.task.best_score}",
                 larger_is_better=True,
                 patience=settings.patience,
+                patience_from=recipe_parts.last_unfreezing(
+                    self.recipe, self.model.config.num_layers, settings.epochs
+                ),
                 averages_of=self.optimizer if averaged else None,
             )
             callbacks.append(best)

@@ -102,6 +102,21 @@ def _frozen_layers(recipe: Recipe, layers: int, epochs: int) -> tuple[int | None
     return at_first, at_last if at_last >= 0 else None
 
 
+def last_unfreezing(recipe: Recipe, layers: int, epochs: int) -> int:
+    """The epoch, counted from 0, from which on all that this run ever trains is trained.
+
+    Args:
+        recipe: What is frozen.
+        layers: Of the encoder.
+        epochs: Of the training.
+    """
+    if recipe.unfreeze_every is None:
+        return 0
+    at_first = layers if recipe.freeze_layers is None else recipe.freeze_layers
+    # One time for each layer that is frozen at first, and one for the embeddings, if the epochs suffice.
+    return recipe.unfreeze_every * min(at_first + 1, (epochs - 1) // recipe.unfreeze_every)
+
+
 def apply_to_objective(recipe: Recipe, objective, label_ids: np.ndarray | None = None):
     """The objective, with what the recipe says of labels and passes.
 

@@ -131,6 +131,27 @@ def test_layers_that_start_anew_are_unfrozen_before_the_end(tiny_config, every, 
         prepare(recipe, model, epochs - 1)
 
 
+@pytest.mark.parametrize(
+    "values, epochs, epoch",
+    [
+        ({}, 9, 0),
+        ({"freeze_layers": 1}, 9, 0),
+        ({"unfreeze_every": 1}, 9, 3),  # Two layers and the embeddings.
+        ({"unfreeze_every": 2}, 9, 6),
+        ({"unfreeze_every": 2, "freeze_layers": 0}, 9, 2),
+        ({"unfreeze_every": 2}, 6, 4),  # The embeddings' turn would come after the end.
+        ({"unfreeze_every": 2}, 2, 0),
+    ],
+)
+def test_patience_waits_until_all_are_trained(values, epochs, epoch):
+    recipe = Recipe(**values)
+    assert recipe_parts.last_unfreezing(recipe, 2, epochs) == epoch
+    if "unfreeze_every" in values:
+        unfreezing = recipe_parts.fit_options(recipe, 1)["unfreezing"]
+        firsts = unfreezing.first_steps(["embeddings", "layer_0", "layer_1", "head"])
+        assert max(first for first in firsts if first < epochs) == epoch
+
+
 def test_layers_that_no_epoch_trains_are_told(tiny_config, caplog):
     model = BertClassifier(tiny_config, 3)
     model.build()
