@@ -161,8 +161,15 @@ def spread(points: Sequence[GridPoint]) -> list[dict]:
     return rows
 
 
-def clear(points: Sequence[GridPoint]) -> None:
-    """Removes what stopped runs would have gone on from; models stay, and the batch that one failed on."""
+def clear(points: Sequence[GridPoint], model_dir: Path) -> None:
+    """Removes what stopped runs would have gone on from; models stay, and the batch that one failed on.
+
+    What an earlier command for the same folder left, which may still go on, is told.
+
+    Args:
+        points: All runs.
+        model_dir: Of the model.
+    """
     for point in points:
         checkpoints = point.folder / "checkpoints"
         if len(points) == 1 or point.score is not None:
@@ -170,3 +177,11 @@ def clear(points: Sequence[GridPoint]) -> None:
         for path in checkpoints.glob("step-*.npz"):
             path.unlink()
         (point.folder / "best.npz").unlink(missing_ok=True)
+    own = {point.folder for point in points}
+    others = [folder for folder in (model_dir, *sorted(model_dir.glob("runs/*"))) if folder not in own]
+    left = [str(folder) for folder in others if any(folder.glob("checkpoints/step-*.npz"))]
+    if left:
+        logging.warning(
+            "not of this model: the checkpoints, logs and metrics.jsonl that earlier commands left in %s; "
+            "remove them if none of those runs is to go on", ", ".join(left),
+        )  # fmt: skip

@@ -41,7 +41,7 @@ def test_the_best_of_all_runs_is_kept(tmp_path):
     assert first["mean"] == 0.625 and first["failed"] == 0 and first["lowest"] == 0.5
     assert first["standard_deviation"] == pytest.approx(0.25 / 2**0.5)
     assert second["failed"] == 1 and second["mean"] == 0.25 and second["standard_deviation"] == 0
-    clear(points)
+    clear(points, tmp_path)
     assert not list(tmp_path.rglob("best.npz"))
 
 
@@ -127,6 +127,25 @@ def test_what_a_run_failed_on_is_kept(tmp_path):
         (point.folder / "checkpoints").mkdir()
         for name in ("step-000000003.npz", "bad-batch-of-step-4.npz"):
             (point.folder / "checkpoints" / name).touch()
-    clear(points)
+    clear(points, tmp_path)
     assert [path.name for path in points[0].folder.rglob("*.npz")] == ["bad-batch-of-step-4.npz"]
     assert not (points[1].folder / "checkpoints").exists()
+
+
+def test_what_earlier_commands_left_is_told_and_stays(tmp_path, caplog):
+    """A single run that was stopped, and a seed that is not among those of now."""
+    left = [tmp_path / "checkpoints", tmp_path / "runs" / "learning_rate-2e-05-seed-3" / "checkpoints"]
+    for folder in left:
+        folder.mkdir(parents=True)
+        (folder / "step-000000003.npz").touch()
+    _, points = run_grid(lambda *_: SimpleNamespace(score=0.5), RunSettings(), seeds=[1, 2],
+                         learning_rates=[2e-5], model_dir=tmp_path)  # fmt: skip
+    with caplog.at_level("WARNING", logger="absl"):
+        clear(points, tmp_path)
+    (record,) = caplog.records
+    assert record.getMessage().count(str(tmp_path)) == 2 and "learning_rate-2e-05-seed-3;" in caplog.text
+    assert all((folder / "step-000000003.npz").exists() for folder in left)
+    for folder in left:
+        (folder / "step-000000003.npz").unlink()
+    clear(points, tmp_path)
+    assert len(caplog.records) == 1

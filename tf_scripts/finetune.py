@@ -141,7 +141,7 @@ def main():
         flags={flag.name: flag.value for flag in FLAGS.get_key_flags_for_module(__name__)},
         data={"train": FLAGS.train, "dev": FLAGS.dev}, seconds=time.monotonic() - started, faults=faults,
     )  # fmt: skip
-    run_grid.clear(points)
+    run_grid.clear(points, folder)
     logging.info("saved %s after %.0f s", FLAGS.model_dir, time.monotonic() - started)
 
 
