@@ -23,6 +23,14 @@ from kbert.run_settings import RunSettings
 from kbert.start import StartingPoint
 from kbert.tasks import Task
 
+#: Settings of a run of which a checkpoint has a short mark, and what it means that the marks differ.
+_MARKS = {
+    "rows": "other training rows (--train, the vocabulary, --max_length or an option of the task)",
+    "dev_rows": "other dev rows (--dev)",
+    "task": "another task (its labels, --best_score, --max_length or an option of the task)",
+    "start": "another start (--init)",
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class FineTuned:
@@ -107,6 +115,22 @@ def fine_tune(
     return FineTuned(task, exact, history, scores, answers)
 
 
+def check_goes_on(settings: RunSettings, recipe: Recipe | None, model_dir: str | os.PathLike) -> None:
+    """Looks, before hours of other runs, whether a run can go on from what is in its folder, if anything is.
+
+    Args:
+        settings: Of the training.
+        recipe: What is done besides.
+        model_dir: Of `fine_tune`, which looks at the rows and the start as well.
+
+    Raises:
+        InputError: What is there is of a run with other settings, or damaged.
+    """
+    precision = training.dtype_policy(settings.precision).removeprefix("mixed_")
+    known = {**dataclasses.asdict(settings), **dataclasses.asdict(recipe or Recipe()), "precision": precision}
+    training.Checkpoints(Path(model_dir) / "checkpoints", settings=known, may_differ=_may_differ).check()
+
+
 class _Measure:
     """The scores on dev rows, in float32, as the model will be loaded and served."""
 
@@ -164,6 +188,7 @@ class _Training:
         self.steps = -(-len(train) // settings.batch_size)
         total = self.steps * settings.epochs
         warmup = round(settings.warmup_ratio * total)
+        recipe_parts.warn_of_slow_average(recipe, total)
         self.optimizer = training.AdamW(
             training.schedule_for(settings.schedule, settings.learning_rate, total, warmup),
             weight_decay_rate=settings.weight_decay,
@@ -186,6 +211,9 @@ class _Training:
                 f"val_{self.task.best_score}",
                 larger_is_better=True,
                 patience=settings.patience,
+                patience_from=recipe_parts.last_unfreezing(
+                    self.recipe, self.model.config.num_layers, settings.epochs
+                ),
                 averages_of=self.optimizer if averaged else None,
             )
             callbacks.append(best)
@@ -220,6 +248,8 @@ class _Training:
         return recipe_parts.apply_to_objective(self.recipe, self.task.objective(self.model), labels)
 
     def _checkpoints(self, measure):
+        # Not all specs have the score: the customary one, written out, is no other task.
+        task = {**self.task.spec, "best_score": self.task.best_score}
         recipe = {name: value for name, value in dataclasses.asdict(self.recipe).items() if value is not None}
         return training.Checkpoints(
             self.folder / "checkpoints",
@@ -231,11 +261,12 @@ class _Training:
                 "devices": tf.distribute.get_strategy().num_replicas_in_sync,
                 "parts": self.parts,
                 "rows": _digest(self.train),
-                "dev_rows": measure and _digest(measure.encoded),
-                "task": _mark([json.dumps(self.task.spec, sort_keys=True, default=str).encode()]),
+                "dev_rows": measure and _mark_of(measure.rows),
+                "task": _mark([json.dumps(task, sort_keys=True, default=str).encode()]),
                 "start": _mark([weight.tobytes() for weight in self.model.get_weights()]),
             },
             may_differ=_may_differ,
+            marks=_MARKS,
         )
 
 
@@ -256,6 +287,11 @@ def _digest(encoded: data.EncodedRows) -> str:
         arrays = [values.flat_values, *values.nested_row_splits] if is_ragged else [values]
         parts += [np.ascontiguousarray(array).tobytes() for array in arrays]
     return _mark(parts)
+
+
+def _mark_of(rows: Sequence) -> str:
+    """A short mark of dev rows with all that they are measured by: targets may lack some of it."""
+    return _mark([repr(dataclasses.replace(row, source="")).encode() for row in rows])
 
 
 def _mark(parts: Sequence[bytes]) -> str:

@@ -39,8 +39,8 @@ class Recipe:
             al., 2016)
         class_weights: `balanced`: a row counts inversely to how many rows its class has; `equal`. (King and
             Zeng, 2001)
-        average_decay: What the moving average of the weights keeps of itself at each step, such as 0.999; it
-            is what is measured and saved. (Polyak and Juditsky, 1992)
+        average_decay: What the moving average of the weights keeps of itself at each step, such as 0.99; it
+            is what is measured and saved. Few steps need less. (Polyak and Juditsky, 1992)
         freeze_layers: Number of the lowest layers that keep their weights, and the embeddings with them; 0:
             the embeddings alone. (Lee et al., 2019)
         unfreeze_every: Epochs after which one layer more is trained, from the top; begins with

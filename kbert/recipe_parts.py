@@ -11,6 +11,9 @@ from kbert.errors import InputError
 from kbert.models import ClassificationObjective, HeadModel, reinitialize_top_layers
 from kbert.recipe import Recipe
 
+#: So much of an average of the weights may at last be the ones that it began with.
+_MOST_OF_START = 0.1
+
 
 def prepare_model(recipe: Recipe, model: HeadModel, *, epochs: int, pretrained: bool) -> None:
     """Scales the head, starts layers anew, adds adapters, freezes; after loading, before training.
@@ -99,6 +102,21 @@ def _frozen_layers(recipe: Recipe, layers: int, epochs: int) -> tuple[int | None
     return at_first, at_last if at_last >= 0 else None
 
 
+def last_unfreezing(recipe: Recipe, layers: int, epochs: int) -> int:
+    """The epoch, counted from 0, from which on all that this run ever trains is trained.
+
+    Args:
+        recipe: What is frozen.
+        layers: Of the encoder.
+        epochs: Of the training.
+    """
+    if recipe.unfreeze_every is None:
+        return 0
+    at_first = layers if recipe.freeze_layers is None else recipe.freeze_layers
+    # One time for each layer that is frozen at first, and one for the embeddings, if the epochs suffice.
+    return recipe.unfreeze_every * min(at_first + 1, (epochs - 1) // recipe.unfreeze_every)
+
+
 def apply_to_objective(recipe: Recipe, objective, label_ids: np.ndarray | None = None):
     """The objective, with what the recipe says of labels and passes.
 
@@ -149,6 +167,18 @@ def balanced_class_weights(label_ids: np.ndarray) -> list[float]:
 def optimizer_options(recipe: Recipe) -> dict[str, Any]:
     """Arguments for `kbert.training.AdamW`."""
     return {"layer_decay": recipe.layer_decay, "average_decay": recipe.average_decay}
+
+
+def warn_of_slow_average(recipe: Recipe, steps: int) -> None:
+    """Tells of an average that will still be near to the weights it began with, a new head's too."""
+    decay = recipe.average_decay
+    if decay is None or decay**steps <= _MOST_OF_START:
+        return
+    largest = math.floor(1e4 * _MOST_OF_START ** (1 / steps)) / 1e4
+    logging.warning(
+        "--average_decay=%g: after %d steps %.0f %% of the average are still the weights that training began "
+        "with (a new head's are random); choose at most %g", decay, steps, 100 * decay**steps, largest,
+    )  # fmt: skip
 
 
 def fit_options(recipe: Recipe, steps_per_epoch: int) -> dict[str, Any]:

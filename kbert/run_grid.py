@@ -10,7 +10,8 @@ from pathlib import Path
 from absl import logging
 
 from kbert.errors import InputError
-from kbert.fine_tuning import FineTuned
+from kbert.fine_tuning import FineTuned, check_goes_on
+from kbert.recipe import Recipe
 from kbert.run_settings import RunSettings
 
 
@@ -29,9 +30,27 @@ class GridPoint:
     score: float | None
 
 
+def refuse_start_as_target(init: str | None, model_dir: Path) -> None:
+    """Refuses to write the model over the one it starts from: a run stopped after that could not go on.
+
+    Args:
+        init: The checkpoint, if any.
+        model_dir: Of the model.
+
+    Raises:
+        InputError: They are one folder.
+    """
+    if init is not None and Path(init).resolve() == model_dir.resolve():
+        raise InputError(
+            f"--init and --model_dir are one folder, {model_dir}: the start would be overwritten; name "
+            f"another --model_dir"
+        )
+
+
 def run_grid(
     run: Callable[[RunSettings, Path], FineTuned],
     settings: RunSettings,
+    recipe: Recipe | None = None,
     *,
     seeds: Sequence[int],
     learning_rates: Sequence[float],
@@ -45,6 +64,7 @@ def run_grid(
     Args:
         run: Trains a model in a folder, and measures it where there are several.
         settings: Of all runs, but for seed and learning rate.
+        recipe: Of all runs.
         seeds: At least one.
         learning_rates: At least one.
         model_dir: Of the model.
@@ -54,7 +74,8 @@ def run_grid(
 
     Raises:
         FloatingPointError: All runs failed.
-        InputError: Two runs would be the same, or there are several and no dev rows to compare them by.
+        InputError: Two runs would be the same, one cannot go on from what is in its folder, or there are
+            several and no dev rows to compare them by.
     """
     # All of them first: what is out of range shall not be told after hours of other runs.
     each = [
@@ -65,6 +86,8 @@ def run_grid(
     if len(set(folders)) < len(folders):
         twice = next(folder.name for folder in folders if folders.count(folder) > 1)
         raise InputError(f"{twice} would be run twice; expected seeds and learning rates that differ")
+    for own, folder in zip(each, folders, strict=True):
+        check_goes_on(own, recipe, folder)
     best, points = None, []
     for number, (own, folder) in enumerate(zip(each, folders, strict=True), start=1):
         if len(each) > 1:
@@ -138,8 +161,15 @@ def spread(points: Sequence[GridPoint]) -> list[dict]:
     return rows
 
 
-def clear(points: Sequence[GridPoint]) -> None:
-    """Removes what stopped runs would have gone on from; models stay, and the batch that one failed on."""
+def clear(points: Sequence[GridPoint], model_dir: Path) -> None:
+    """Removes what stopped runs would have gone on from; models stay, and the batch that one failed on.
+
+    What an earlier command for the same folder left, which may still go on, is told.
+
+    Args:
+        points: All runs.
+        model_dir: Of the model.
+    """
     for point in points:
         checkpoints = point.folder / "checkpoints"
         if len(points) == 1 or point.score is not None:
@@ -147,3 +177,11 @@ def clear(points: Sequence[GridPoint]) -> None:
         for path in checkpoints.glob("step-*.npz"):
             path.unlink()
         (point.folder / "best.npz").unlink(missing_ok=True)
+    own = {point.folder for point in points}
+    others = [folder for folder in (model_dir, *sorted(model_dir.glob("runs/*"))) if folder not in own]
+    left = [str(folder) for folder in others if any(folder.glob("checkpoints/step-*.npz"))]
+    if left:
+        logging.warning(
+            "not of this model: the checkpoints, logs and metrics.jsonl that earlier commands left in %s; "
+            "remove them if none of those runs is to go on", ", ".join(left),
+        )  # fmt: skip

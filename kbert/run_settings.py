@@ -20,7 +20,8 @@ class RunSettings:
         seed: Of new weights, order and dropout.
         precision: Of the computation; auto is bfloat16 where it is fast.
         keep: The weights of the best epoch on dev, or the last ones.
-        patience: Epochs without a better score on dev that end the run; none: all epochs are run.
+        patience: Epochs without a better score on dev that end the run; none: all epochs are run. Those in
+            which `unfreeze_every` has not yet let all layers learn do not count.
         checkpoint_every: Steps between two checkpoints, from which a stopped run goes on.
 
     Raises:

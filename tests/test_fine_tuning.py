@@ -9,9 +9,9 @@ import pytest
 import tensorflow as tf
 
 from kbert import checkpoints, data, training
-from kbert.data import EncodedRows, Example
+from kbert.data import Answer, EncodedRows, Example, Question, ScoredExample
 from kbert.errors import InputError
-from kbert.fine_tuning import _digest, _may_differ, fine_tune
+from kbert.fine_tuning import _digest, _mark_of, _may_differ, fine_tune
 from kbert.inference import Predictor
 from kbert.models import Bert
 from kbert.recipe import Recipe
@@ -32,9 +32,13 @@ def run(tiny_config, tiny_vocab, tmp_path):
     config = tiny_config.replace(vocab_size=len(Vocab.read(tiny_vocab)))
     start = StartingPoint(config, tiny_vocab, lowercase=True)
 
-    def run(folder="m", train=rows, dev=rows, recipe=None, max_length=16, init=None, parts=1, **settings):
+    def run(
+        folder="m", train=rows, dev=rows, recipe=None, init=None, parts=1, max_length=16, best_score=None,
+        **settings,
+    ):  # fmt: skip
+        spec = {**task.spec, "max_length": max_length} | ({"best_score": best_score} if best_score else {})
         settings = RunSettings(**{"batch_size": 8, "learning_rate": 3e-3, "precision": "float32"} | settings)
-        own = Classification({**task.spec, "max_length": max_length}, tokenizer)
+        own = Classification(spec, tokenizer)
         return fine_tune(
             own, start, own.encode(train), dev,
             init=init, settings=settings, recipe=recipe, model_dir=tmp_path / folder, parts=parts,
@@ -164,7 +168,7 @@ def test_a_run_does_not_go_on_from_another_start(run, monkeypatch):
     run(epochs=1)
     set_seed = keras.utils.set_random_seed
     monkeypatch.setattr(keras.utils, "set_random_seed", lambda seed: set_seed(seed + 1))
-    with pytest.raises(InputError, match="holds a run with start=.*, which cannot go on with"):
+    with pytest.raises(InputError, match=r"holds a run with another start \(--init\); start it"):
         run(epochs=1)
 
 
@@ -175,13 +179,15 @@ def test_a_run_does_not_go_on_with_other_rows_or_another_task(run):
     swapped = [
         dataclasses.replace(row, label=other.label) for row, other in zip(rows, rows[::-1], strict=True)
     ]
-    for changed, name in [
-        ({"train": swapped}, "rows"),
-        ({"dev": swapped}, "dev_rows"),
-        ({"max_length": 12}, "task"),
+    for changed, named in [
+        ({"train": swapped}, "other training rows"),
+        ({"dev": swapped}, "other dev rows"),
+        ({"max_length": 12}, r"another task \(its labels, --best_score, --max_length or an option"),
+        ({"best_score": "macro_f1"}, "another task"),
     ]:
-        with pytest.raises(InputError, match=f"holds a run with {name}=.*, which cannot go on with"):
+        with pytest.raises(InputError, match=f"holds a run with {named}.*; start it as before"):
             run(epochs=1, checkpoint_every=1, **changed)
+    run(epochs=1, checkpoint_every=1, best_score="accuracy")  # It is the customary one.
 
 
 @pytest.mark.slow
@@ -220,6 +226,14 @@ def test_only_what_the_machine_decides_may_differ(then, now, goes_on, tmp_path, 
     assert f"holds a run with {[*now][0]}=" in caplog.text
 
 
+def test_what_a_mark_stands_for_is_told(tmp_path):
+    variables = [keras.Variable([1.0])]
+    training.Checkpoints(tmp_path, settings={"rows": "9f"}).save(3, variables, {"step": 3})
+    checkpoints = training.Checkpoints(tmp_path, settings={"rows": "a1"}, marks={"rows": "other rows"})
+    with pytest.raises(InputError, match="holds a run with other rows; start it as before, or name another"):
+        checkpoints.restore(variables)
+
+
 def test_the_mark_of_rows_tells_where_each_ends_and_what_is_to_be_learned():
     def mark(ids, labels):
         ids, labels = tf.ragged.constant(ids, tf.int32), np.array(labels, np.int32)
@@ -227,6 +241,21 @@ def test_the_mark_of_rows_tells_where_each_ends_and_what_is_to_be_learned():
 
     marks = [mark([[1, 2], [3]], [0, 1]), mark([[1], [2, 3]], [0, 1]), mark([[1, 2], [3]], [1, 0])]
     assert len(set(marks)) == 3 and mark([[1, 2], [3]], [0, 1]) == marks[0]
+
+
+def test_the_mark_of_dev_rows_has_all_that_they_are_measured_by():
+    """Their targets may lack it, such as a question's other answers, or scores after training on triples."""
+
+    def mark(score, source="dev.tsv:2"):
+        return _mark_of([ScoredExample("a", "b", score, source)])
+
+    assert mark(1.5) == mark(1.5, "moved/dev.tsv:2") != mark(1.75)
+
+    def mark_of_answers(*texts):
+        answers = tuple(Answer(text, 0, 0) for text in texts)
+        return _mark_of([Question("1", "Who?", "Ann and Bob", answers, True, "dev.json:1")])
+
+    assert mark_of_answers("Ann") == mark_of_answers("Ann") != mark_of_answers("Ann", "Ann and Bob")
 
 
 @pytest.mark.slow

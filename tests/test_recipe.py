@@ -75,6 +75,18 @@ def test_a_recipe_sets_everything_it_names(tiny_config):
         prepare(Recipe(reinit_layers=3), model)
 
 
+def test_an_average_that_is_too_slow_for_the_steps_is_told(caplog):
+    """0.999 to the 94th is 0.91; 0.97 to the 75th is 0.102, and to the 76th 0.099."""
+    with caplog.at_level("WARNING", logger="absl"):
+        recipe_parts.warn_of_slow_average(Recipe(), 94)
+        recipe_parts.warn_of_slow_average(Recipe(average_decay=0.97), 76)
+        assert not caplog.records
+        recipe_parts.warn_of_slow_average(Recipe(average_decay=0.999), 94)
+        assert "after 94 steps 91 % of the average" in caplog.text and "at most 0.9758" in caplog.text
+        recipe_parts.warn_of_slow_average(Recipe(average_decay=0.97), 75)
+    assert len(caplog.records) == 2
+
+
 @pytest.mark.parametrize("crf", [False, True])
 def test_the_head_is_scaled_and_nothing_else(crf, tiny_config):
     model = BertTagger(tiny_config, 3, crf=crf)
@@ -117,6 +129,27 @@ def test_layers_that_start_anew_are_unfrozen_before_the_end(tiny_config, every, 
     match = f"--unfreeze_every={every} with --epochs={epochs - 1} would freeze some of the top {reinit} la"
     with pytest.raises(InputError, match=match):
         prepare(recipe, model, epochs - 1)
+
+
+@pytest.mark.parametrize(
+    "values, epochs, epoch",
+    [
+        ({}, 9, 0),
+        ({"freeze_layers": 1}, 9, 0),
+        ({"unfreeze_every": 1}, 9, 3),  # Two layers and the embeddings.
+        ({"unfreeze_every": 2}, 9, 6),
+        ({"unfreeze_every": 2, "freeze_layers": 0}, 9, 2),
+        ({"unfreeze_every": 2}, 6, 4),  # The embeddings' turn would come after the end.
+        ({"unfreeze_every": 2}, 2, 0),
+    ],
+)
+def test_patience_waits_until_all_are_trained(values, epochs, epoch):
+    recipe = Recipe(**values)
+    assert recipe_parts.last_unfreezing(recipe, 2, epochs) == epoch
+    if "unfreeze_every" in values:
+        unfreezing = recipe_parts.fit_options(recipe, 1)["unfreezing"]
+        firsts = unfreezing.first_steps(["embeddings", "layer_0", "layer_1", "head"])
+        assert max(first for first in firsts if first < epochs) == epoch
 
 
 def test_layers_that_no_epoch_trains_are_told(tiny_config, caplog):
@@ -221,7 +254,7 @@ def test_smoothing_and_weights_equal_numpy():
     targets = 0.7 * np.eye(3)[LABELS] + 0.1
     weights = np.array([0.5, 2.0, 9.0])[LABELS]
     terms = loss_of(ClassificationObjective(0.3, [0.5, 2.0, 9.0]))
-    assert terms["loss"] == pytest.approx((-(weights * (targets * log_p).sum(-1)).sum(), weights.sum()))
+    assert terms["loss"] == pytest.approx((-(weights * (targets * log_p).sum(-1)).sum(), 3.0))
     assert terms["accuracy"] == (2.0, 3.0)
     plain = loss_of(ClassificationObjective())["loss"]
     assert plain == pytest.approx((-log_p[range(3), LABELS].sum(), 3.0))

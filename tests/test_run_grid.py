@@ -1,12 +1,17 @@
 """Several runs: the best is kept, failed ones are counted, and what differs is their seed and rate."""
 
+from dataclasses import asdict
+from pathlib import Path
 from types import SimpleNamespace
 
+import keras
 import pytest
 
 from kbert.errors import InputError
-from kbert.run_grid import clear, each_run, folder_of_best, run_grid, spread
+from kbert.recipe import Recipe
+from kbert.run_grid import clear, each_run, folder_of_best, refuse_start_as_target, run_grid, spread
 from kbert.run_settings import RunSettings
+from kbert.training import Checkpoints
 
 SCORES = {(2e-5, 1): 0.5, (2e-5, 2): 0.75, (5e-5, 1): None, (5e-5, 2): 0.25}
 
@@ -36,7 +41,7 @@ def test_the_best_of_all_runs_is_kept(tmp_path):
     assert first["mean"] == 0.625 and first["failed"] == 0 and first["lowest"] == 0.5
     assert first["standard_deviation"] == pytest.approx(0.25 / 2**0.5)
     assert second["failed"] == 1 and second["mean"] == 0.25 and second["standard_deviation"] == 0
-    clear(points)
+    clear(points, tmp_path)
     assert not list(tmp_path.rglob("best.npz"))
 
 
@@ -60,6 +65,47 @@ def test_what_is_out_of_range_is_told_before_the_first_run(tmp_path):
     assert not (tmp_path / "m").exists()
 
 
+def test_a_folder_of_another_run_is_told_before_the_first_run(tmp_path):
+    """Here that of the last run, from a grid that was smaller and stopped."""
+    grid = {"seeds": [1, 2], "learning_rates": [2e-5], "model_dir": tmp_path}
+    begun = RunSettings(epochs=3, learning_rate=2e-5, seed=2, precision="float32")
+    folder = tmp_path / "runs" / "learning_rate-2e-05-seed-2" / "checkpoints"
+    noted = {
+        **asdict(begun),
+        "layer_decay": 0.9,
+        "label_smoothing": 0.0,
+        "class_weights": "equal",
+        "rows": "9f",
+    }
+    Checkpoints(folder, settings=noted).save(1, [keras.Variable([1.0])], {})
+    for epochs, recipe, named in [
+        (4, Recipe(layer_decay=0.9), "epochs=3, which cannot go on with 4"),
+        (3, None, "layer_decay=0.9, which cannot go on with None"),
+        (3, Recipe(layer_decay=0.9, head_scale=4.0), "head_scale=None, which cannot go on with 4.0"),
+    ]:
+        settings = RunSettings(epochs=epochs, precision="float32")
+        with pytest.raises(InputError, match=f"seed-2/checkpoints: holds a run with {named}"):
+            run_grid(pytest.fail, settings, recipe, **grid)
+    begun_anew = []
+    run_grid(
+        lambda own, _: begun_anew.append(own.seed) or SimpleNamespace(score=0.5),
+        RunSettings(precision="float32"), Recipe(layer_decay=0.9), **grid,
+    )  # fmt: skip
+    assert begun_anew == [1, 2]
+    (folder / "step-000000001.npz").write_bytes(b"cut off")
+    with pytest.raises(InputError, match="all 1 checkpoints are damaged"):
+        run_grid(pytest.fail, RunSettings(), **grid)
+
+
+def test_the_start_is_not_overwritten(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for init in ("runs/mine/", str(tmp_path / "runs/mine")):
+        with pytest.raises(InputError, match="--init and --model_dir are one folder, runs/mine: the start"):
+            refuse_start_as_target(init, Path("runs/mine"))
+    for init in (None, "runs", "bert-base"):
+        refuse_start_as_target(init, Path("runs/mine"))
+
+
 def test_all_runs_failed(tmp_path):
     def fail(settings, folder):
         raise FloatingPointError("nan")
@@ -81,6 +127,25 @@ def test_what_a_run_failed_on_is_kept(tmp_path):
         (point.folder / "checkpoints").mkdir()
         for name in ("step-000000003.npz", "bad-batch-of-step-4.npz"):
             (point.folder / "checkpoints" / name).touch()
-    clear(points)
+    clear(points, tmp_path)
     assert [path.name for path in points[0].folder.rglob("*.npz")] == ["bad-batch-of-step-4.npz"]
     assert not (points[1].folder / "checkpoints").exists()
+
+
+def test_what_earlier_commands_left_is_told_and_stays(tmp_path, caplog):
+    """A single run that was stopped, and a seed that is not among those of now."""
+    left = [tmp_path / "checkpoints", tmp_path / "runs" / "learning_rate-2e-05-seed-3" / "checkpoints"]
+    for folder in left:
+        folder.mkdir(parents=True)
+        (folder / "step-000000003.npz").touch()
+    _, points = run_grid(lambda *_: SimpleNamespace(score=0.5), RunSettings(), seeds=[1, 2],
+                         learning_rates=[2e-5], model_dir=tmp_path)  # fmt: skip
+    with caplog.at_level("WARNING", logger="absl"):
+        clear(points, tmp_path)
+    (record,) = caplog.records
+    assert record.getMessage().count(str(tmp_path)) == 2 and "learning_rate-2e-05-seed-3;" in caplog.text
+    assert all((folder / "step-000000003.npz").exists() for folder in left)
+    for folder in left:
+        (folder / "step-000000003.npz").unlink()
+    clear(points, tmp_path)
+    assert len(caplog.records) == 1

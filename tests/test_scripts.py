@@ -260,6 +260,11 @@ WRONG = {
         "finetune.py", "--train={work}/train.tsv --size=tiny --learning_rate= --model_dir={tmp}/out",
         "--learning_rate is empty; expected a number"
     ),
+    "a start that would be overwritten": (
+        "finetune.py",
+        "--train={work}/train.tsv --dev={work}/train.tsv --init={work}/model --model_dir={work}/model",
+        "--init and --model_dir are one folder, .*/model: the start would be overwritten"
+    ),
     "a file where the folder is to be": (
         "finetune.py", "--train={work}/train.tsv --init={work}/pretrained --model_dir={work}/train.tsv/out",
         "train.tsv/out: cannot be written to .Not a directory"
@@ -355,6 +360,31 @@ def test_wrong_input_is_one_line_exit_code_2_and_leaves_nothing(case, work, tmp_
     assert len(errors) == 1 and re.search(message, errors[0]), errors
     assert "Traceback" not in done.stderr and not (tmp_path / "out").exists()
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.slow
+def test_fine_tuning_that_is_terminated_while_it_reads_may_be_given_again(tmp_path):
+    """A scheduler takes 75 for that, and 143 for a failure. The rows of a pipe are waited for."""
+    os.mkfifo(tmp_path / "train.tsv")
+    with (
+        subprocess.Popen(
+            [
+                sys.executable,
+                str(ROOT / "tf_scripts/finetune.py"),
+                f"--train={tmp_path}/train.tsv",
+                "--size=tiny",
+                f"--model_dir={tmp_path}/out",
+            ],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        ) as process,
+        open(tmp_path / "train.tsv", "w"),
+    ):  # Which waits until it is read.
+        process.terminate()
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 75 and "Traceback" not in errors
+    assert "SIGTERM: leaving; the same command goes on" in errors
 
 
 @pytest.mark.slow

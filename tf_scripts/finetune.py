@@ -99,6 +99,7 @@ def main():
     from kbert.tasks import task_class
     from kbert.text import WordPieceTokenizer
 
+    training.end_on_sigterm()
     # Before anything else is done with TensorFlow.
     parts = training.share_cores() if FLAGS.strategy == "default" else 1
     strategy = training.strategy_for(FLAGS.strategy)
@@ -107,6 +108,7 @@ def main():
     settings = settings_from_flags(RunSettings, learning_rate=learning_rates[0])
     recipe = settings_from_flags(Recipe)
     _check_need_of_dev(len(seeds) * len(learning_rates))
+    run_grid.refuse_start_as_target(FLAGS.init, Path(FLAGS.model_dir))
     kind = task_class(FLAGS.task)
     train, dev, faults, kept = _read(kind)
     start = starting_point(
@@ -132,7 +134,7 @@ def main():
             )  # fmt: skip
 
     best, points = run_grid.run_grid(
-        run, settings, seeds=seeds, learning_rates=learning_rates, model_dir=folder
+        run, settings, recipe, seeds=seeds, learning_rates=learning_rates, model_dir=folder
     )
     checkpoints.save_folder(folder, best.model, task=best.task.spec, vocab_path=start.vocab_path)
     run_report.write_results(
@@ -140,7 +142,7 @@ def main():
         flags={flag.name: flag.value for flag in FLAGS.get_key_flags_for_module(__name__)},
         data={"train": FLAGS.train, "dev": FLAGS.dev}, seconds=time.monotonic() - started, faults=faults,
     )  # fmt: skip
-    run_grid.clear(points)
+    run_grid.clear(points, folder)
     logging.info("saved %s after %.0f s", FLAGS.model_dir, time.monotonic() - started)
 
 

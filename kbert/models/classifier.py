@@ -95,8 +95,9 @@ class ClassificationObjective:
 
     Args:
         label_smoothing: Share of the target that is spread evenly over all classes, such as 0.1.
-        class_weights: What a row of each class counts in the loss, in the order of the ids; None: 1. The
-            loss is the weighted mean; the accuracy counts every row 1.
+        class_weights: Factor of the loss of a row of each class, in the order of the ids; None: 1. The sum
+            is divided by the number of rows, as Keras's `fit(class_weight=...)` does it. The accuracy counts
+            every row 1.
 
     Call arguments:
         outputs: Of `BertClassifier` of the kind `"single"`.
@@ -129,10 +130,10 @@ class ClassificationObjective:
                     f"{len(self.class_weights)} class weights for {logits.shape[-1]} classes; give one each"
                 )
             weights = ops.take(ops.convert_to_tensor(self.class_weights, "float32"), label)
-        return {
-            "loss": cross_entropy_sum(label, logits, weights, self.label_smoothing),
-            "accuracy": correct_sum(label, logits),
-        }
+        total, _ = cross_entropy_sum(label, logits, weights, self.label_smoothing)
+        # Not by the sum of the weights: a batch of one class would then not know that it counts less.
+        rows = ops.sum(ops.ones_like(label, dtype="float32"))
+        return {"loss": (total, rows), "accuracy": correct_sum(label, logits)}
 
     def divergence(self, first: dict, second: dict, targets: dict) -> tuple:
         """How far two passes differ: the mean of both Kullback-Leibler divergences of their softmax."""

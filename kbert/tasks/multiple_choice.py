@@ -1,8 +1,10 @@
 """`MultipleChoice`: which of several answers fits."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from kbert import data, features
 from kbert.data import ChoiceExample, EncodedRows
@@ -40,6 +42,16 @@ class MultipleChoice(Task):
         )
 
     @classmethod
+    def learned(cls, rows):
+        for row in rows:
+            if row.choices[row.label] == "":
+                raise InputError(
+                    f"{row.source}: the right choice is an empty one, which is none; name another, or leave "
+                    f"the row out"
+                )
+        return super().learned(rows)
+
+    @classmethod
     def faults(cls, train, dev):
         return data.choice_faults(train, dev)
 
@@ -68,8 +80,10 @@ class MultipleChoice(Task):
         firsts, seconds = zip(*pairs, strict=True)
         inputs, truncated = data.encode_texts(firsts, seconds, self.tokenizer, self.spec["max_length"])
         counts = [len(row.choices) for row in rows]
-        inputs = {name: data.group_rows(ids, counts) for name, ids in inputs.items()}
-        of_rows = np.logical_or.reduceat(truncated, np.cumsum([0, *counts[:-1]]))
+        # A question without any choice stays as it is: a batch of such rows alone would have no width.
+        exists = np.array([choice != "" or not any(row.choices) for row in rows for choice in row.choices])
+        inputs = {name: data.group_rows(_emptied(ids, exists), counts) for name, ids in inputs.items()}
+        of_rows = np.logical_or.reduceat(truncated & exists, np.cumsum([0, *counts[:-1]]))
         targets = {features.LABEL: np.array([row.label for row in rows], np.int32)} if labelled else {}
         return EncodedRows(inputs, targets, owners(len(rows)), int(of_rows.sum()), {})
 
@@ -101,6 +115,12 @@ class MultipleChoice(Task):
 
     def prediction_row(self, row, answer):
         return {"source": row.source, "gold": row.label, **answer}
+
+
+def _emptied(ids: Any, exists: np.ndarray) -> tf.RaggedTensor:
+    """Ragged [choices, pieces] without the pieces of choices that are none; the model knows them by that."""
+    lengths = ids.row_lengths().numpy()
+    return data.group_rows(ids.values.numpy()[np.repeat(exists, lengths)], lengths * exists)
 
 
 def _hits(rows: Sequence[ChoiceExample], answers) -> np.ndarray:

@@ -14,6 +14,7 @@ from kbert.training.curves import CurvesImage as CurvesImage
 from kbert.training.faults import EXIT_TERMINATED as EXIT_TERMINATED
 from kbert.training.faults import Terminated as Terminated
 from kbert.training.faults import WorkerLost as WorkerLost
+from kbert.training.faults import end_on_sigterm as end_on_sigterm
 from kbert.training.forgetting import gradients_forgotten as gradients_forgotten
 from kbert.training.freezing import GradualUnfreezing as GradualUnfreezing
 from kbert.training.freezing import freeze_layers as freeze_layers

@@ -25,6 +25,7 @@ class BestWeights(keras.callbacks.Callback):
         metric: Name in the logs of an epoch, such as `val_mlm_loss`; not one that a callback adds to them.
         larger_is_better: True for an accuracy, False for a loss.
         patience: Epochs without a better value after which the run ends; None: it does not.
+        patience_from: The first epoch, counted from 0, that may count for it.
         averages_of: Optimizer whose averages are kept in place of the weights, since they were measured.
     """
 
@@ -35,6 +36,7 @@ class BestWeights(keras.callbacks.Callback):
         *,
         larger_is_better: bool = False,
         patience: int | None = None,
+        patience_from: int = 0,
         averages_of: AdamW | None = None,
     ):
         super().__init__()
@@ -42,6 +44,7 @@ class BestWeights(keras.callbacks.Callback):
         self.metric = metric
         self.larger_is_better = larger_is_better
         self.patience = patience
+        self.patience_from = patience_from
         self.averages_of = averages_of
 
     def on_epoch_end(self, epoch, logs=None):
@@ -59,7 +62,7 @@ class BestWeights(keras.callbacks.Callback):
             else:
                 with averaged_weights(self.model, self.averages_of):
                     self._save()
-        elif self.patience is not None and epoch - best >= self.patience:
+        elif self.patience is not None and epoch - max(best, self.patience_from - 1) >= self.patience:
             logging.info("%s is not better since epoch %d: the run ends", self.metric, best + 1)
             self.model.stop_training = True
 

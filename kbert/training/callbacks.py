@@ -81,7 +81,9 @@ class MetricsFile(keras.callbacks.Callback):
         self._writes = is_chief()
         if self._writes:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            kept = [row for row in read_metrics(self.path) if row["step"] <= self.params["first_step"]]
+            first, epochs = self.params["first_step"], len(self.params["history"])
+            rows = read_metrics(self.path)
+            kept = [row for row in rows if row["step"] <= first and row.get("epoch", 0) <= epochs]
             partial = self.path.with_name(f".{self.path.name}.partial")
             partial.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
             partial.replace(self.path)
@@ -95,6 +97,7 @@ class MetricsFile(keras.callbacks.Callback):
         self._write({}, logs)
 
     def on_epoch_end(self, epoch, logs=None):
+        self._step = (epoch + 1) * self.params["steps"]
         self._write({"epoch": epoch + 1}, logs)
 
     def _write(self, more, logs):

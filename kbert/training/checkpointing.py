@@ -35,6 +35,8 @@ class Checkpoints:
         settings: What must be equal for a run to go on, such as the batch size and the seed; JSON values.
         may_differ: Function of a setting's name and what it was (None: it was not noted), called where it is
             another one now: whether the run goes on, which is told. None: it never does.
+        marks: Settings whose values say nothing to a reader, such as digests: name -> what to say in their
+            place, such as "other training rows".
 
     Raises:
         ValueError: `every_steps` or `keep` is less than 1.
@@ -47,6 +49,7 @@ class Checkpoints:
         keep: int = 2,
         settings: Mapping[str, Any] | None = None,
         may_differ: Callable[[str, Any], bool] | None = None,
+        marks: Mapping[str, str] | None = None,
     ):
         if every_steps < 1 or keep < 1:
             raise ValueError(f"every_steps={every_steps}, keep={keep}; expected at least 1 of each")
@@ -55,6 +58,7 @@ class Checkpoints:
         self.keep = keep
         self.settings = json.loads(json.dumps(settings or {}))  # As they will be read.
         self.may_differ = may_differ
+        self.marks = marks or {}
 
     def steps(self) -> list[int]:
         """The steps of which there is a file, the latest first."""
@@ -85,20 +89,41 @@ class Checkpoints:
             InputError: All files are damaged, or they are of another model or other settings.
             OSError: One cannot be opened; it may be as good as ever.
         """
+        found = self._last_good(lambda file: {name: file[name] for name in file.files})
+        if found is None:
+            return None
+        path, notes, arrays = found
+        then = notes.pop("settings")
+        self._check_settings(then, {*then, *self.settings})
+        del arrays[_NOTES]
+        _assign(path, variables, arrays)
+        return notes
+
+    def check(self) -> None:
+        """Looks whether the settings that are known here are those of the run, if there is one.
+
+        Other settings may be missing here, and no weights are read: a look ahead, before hours of other work.
+
+        Raises:
+            InputError: They are others, or all files are damaged.
+            OSError: A file cannot be opened.
+        """
+        found = self._last_good(lambda file: {_NOTES: file[_NOTES]})
+        if found is not None:
+            self._check_settings(found[1]["settings"], self.settings)
+
+    def _last_good(self, arrays_of: Callable) -> tuple[Path, dict[str, Any], dict[str, np.ndarray]] | None:
+        """The last file that is not damaged, as far as it is read: its path, its notes and its arrays."""
         steps = self.steps()
         for step in steps:
             path = self._path(step)
             with open(path, "rb") as raw:
                 try:
                     with np.load(raw) as file:
-                        arrays = {name: file[name] for name in file.files}
-                    notes = json.loads(arrays.pop(_NOTES).tobytes())
+                        arrays = arrays_of(file)
+                    return path, json.loads(arrays[_NOTES].tobytes()), arrays
                 except _DAMAGE as error:
                     logging.warning("%s is damaged (%s); taking the one before it", path, error)
-                    continue
-            self._check_settings(notes.pop("settings"))
-            _assign(path, variables, arrays)
-            return notes
         if steps:
             raise InputError(
                 f"{self.folder}: all {len(steps)} checkpoints are damaged; remove them to start anew"
@@ -108,15 +133,17 @@ class Checkpoints:
     def _path(self, step: int) -> Path:
         return self.folder / f"step-{step:09d}.npz"
 
-    def _check_settings(self, settings) -> None:
-        for name in sorted({*settings, *self.settings}):
+    def _check_settings(self, settings, names) -> None:
+        for name in sorted(names):
             then, now = settings.get(name), self.settings.get(name)
             if then == now:
                 continue
             if self.may_differ is None or not self.may_differ(name, then):
+                held = f"{name}={then!r}, which cannot go on with {now!r}"
+                if name in self.marks:
+                    held = self.marks[name]
                 raise InputError(
-                    f"{self.folder}: holds a run with {name}={then!r}, which cannot go on with {now!r}; "
-                    f"start it as before, or name another folder"
+                    f"{self.folder}: holds a run with {held}; start it as before, or name another folder"
                 )
             logging.warning(
                 "%s: holds a run with %s=%r, which goes on with %r; its numbers may not be those of one "

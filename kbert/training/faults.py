@@ -27,10 +27,26 @@ PEER_ERRORS = (
 
 
 class Terminated(SystemExit):
-    """SIGTERM came, and the run has saved; as an uncaught `SystemExit` it gives exit code 75."""
+    """SIGTERM came, and nothing is left to be saved; as an uncaught `SystemExit` it gives exit code 75."""
 
     def __init__(self):
         super().__init__(EXIT_TERMINATED)
+
+
+def end_on_sigterm() -> None:
+    """Has SIGTERM end the process with exit code 75 outside of `fit` too, where nothing is to be saved.
+
+    For a script that goes on when the same command is given again, however far it came.
+
+    Raises:
+        Terminated: When the signal comes.
+    """
+    signal.signal(signal.SIGTERM, _end)
+
+
+def _end(number, frame):
+    logging.info("%s: leaving; the same command goes on", signal.Signals(number).name)
+    raise Terminated
 
 
 class WorkerLost(ConnectionError):

@@ -118,22 +118,25 @@ def fit(
         calls.on_train_begin()
         with StopSignals(held=checkpoints is not None) as signals:
             begun = None
-            while state.step < total_steps and not model.stop_training:
-                epoch, first = divmod(state.step, steps_per_epoch)
+            while run.has_done_epoch or (state.step < total_steps and not model.stop_training):
+                epoch = len(state.history)
+                first = state.step - epoch * steps_per_epoch
                 if epoch != begun:
                     calls.on_epoch_begin(epoch)
                     begun = epoch
-                calls.on_train_batch_begin(first)
-                count = min(steps_per_call - first % steps_per_call, steps_per_epoch - first)
-                logs = run.advance(count, until=lambda: signals.received is not None)
-                done = state.step - epoch * steps_per_epoch
-                calls.on_train_batch_end(done - 1, logs)
-                if done == steps_per_epoch:
+                if run.has_done_epoch:
                     calls.on_epoch_end(epoch, run.end_epoch(evaluate))
+                else:
+                    calls.on_train_batch_begin(first)
+                    count = min(steps_per_call - first % steps_per_call, steps_per_epoch - first)
+                    logs = run.advance(count, until=lambda: signals.received is not None)
+                    calls.on_train_batch_end(state.step - epoch * steps_per_epoch - 1, logs)
                 state.stopped = model.stop_training
                 signals.agree(run.over_workers)
-                # After an epoch too, whose measure may have taken long.
-                run.save(now=signals.agreed or model.stop_training or done == steps_per_epoch)
+                # Also before an epoch is measured: that may take long, and a process that is told to stop is
+                # killed meanwhile. Going on, it measures first.
+                is_due = run.has_done_epoch and evaluate is not None
+                run.save(now=signals.agreed or model.stop_training or is_due or len(state.history) > epoch)
                 signals.leave()
         optimizer.finalize_variable_values(model.trainable_variables)
         calls.on_train_end()
@@ -168,6 +171,7 @@ class _Run:
         self.over_workers = summing_over_workers(self.strategy)
         self.steps = steps
         self.dataset = dataset
+        self.steps_per_epoch = steps_per_epoch
         self.checkpoints = checkpoints
         self.state = RunState(
             steps.variables,
@@ -176,6 +180,11 @@ class _Run:
         )
         self._iterator = None
         self._pace = _Pace()
+
+    @property
+    def has_done_epoch(self) -> bool:
+        """Whether all steps of an epoch are done, of which there is no history yet."""
+        return self.state.step == (len(self.state.history) + 1) * self.steps_per_epoch
 
     def advance(self, count: int, until: Callable[[], bool]) -> dict[str, float]:
         """Runs that many steps, or up to a checkpoint, or until asked to stop, and gives their means."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kbert.data import ChoiceExample
+from kbert.data import ChoiceExample, training_batches
 from kbert.errors import InputError
 from kbert.inference import Predictor
 from kbert.models import MultipleChoiceObjective
@@ -104,6 +104,35 @@ def test_an_empty_choice_is_none(tokenizer):
     assert (first["choice"], first["choice_id"], first["probabilities"]) == ("a", 0, [0.5, 0.0, 0.5, 0.0])
     assert (second["choice"], second["choice_id"], none["choice"]) == ("a", 1, "")
     assert none["score"] == 0.0 and none["probabilities"] == [0.0, 0.0]
+
+
+def test_an_empty_choice_is_none_in_training_too(tokenizer, tiny_config):
+    """Else the softmax is over choices that are not there, and the model learns that they are wrong."""
+    task = make_task(tokenizer)
+    filled = [row("the play", "", ["", "was", "is bad", ""], 2, 3), DATA[0]]
+    encoded, of_others = task.encode(filled), task.encode([row("the play", "", ["was", "is bad"], 1)])
+    assert words_of(task, encoded.inputs["token_ids"])[0] == [
+        "", "[CLS] the play [SEP] was [SEP]", "[CLS] the play [SEP] is bad [SEP]", ""
+    ]  # fmt: skip
+    model = task.blank_model(tiny_config)
+    model.build()
+
+    def terms_of(rows):
+        ((inputs, targets),) = training_batches(rows, 1, 1, seed=1).take(1)
+        return task.objective(model)(model(inputs), targets)
+
+    first = task.encode(filled[:1])
+    assert np.array(terms_of(first)["loss"]) == pytest.approx(np.array(terms_of(of_others)["loss"]), rel=1e-5)
+
+
+def test_a_row_is_not_learned_whose_right_choice_is_none(tokenizer):
+    with pytest.raises(InputError, match="f:7: the right choice is an empty one, which is none"):
+        MultipleChoice.learn([*DATA, row("the play", "", ["", "was"], 0, 7)], tokenizer, 20)
+
+
+def test_a_question_without_any_choice_can_be_read(tokenizer):
+    """A batch of nothing but such rows would have no width."""
+    assert make_task(tokenizer).encode([row("the play", "", ["", ""])]).lengths.tolist() == [5]
 
 
 @pytest.mark.slow

@@ -177,6 +177,23 @@ def test_the_best_weights_are_kept_and_a_run_without_progress_ends(larger, best,
     assert run(Watch(), [])[1] == history
 
 
+@pytest.mark.parametrize(("scores", "epochs"), [([0.0] * 6, 5), ([0.0, 0.1, 0.0, 0.2, 0.1, 0.1], 6)])
+def test_patience_may_count_from_a_later_epoch_on(scores, epochs, tmp_path):
+    """The head alone may score 0 for a while; the epochs from the fourth one on are the first that count."""
+    keeper = BestWeights(
+        tmp_path / "best.npz", "val_score", larger_is_better=True, patience=2, patience_from=3
+    )
+    keeper.set_params({"history": []})
+    keeper.set_model(small_run.small_model())
+    keeper.model.stop_training = False
+    for epoch, score in enumerate(scores):
+        keeper.params["history"].append({"val_score": score})
+        keeper.on_epoch_end(epoch, keeper.params["history"][-1])
+        if keeper.model.stop_training:
+            break
+    assert epoch + 1 == epochs
+
+
 def test_a_metric_that_is_not_measured_is_named(tmp_path):
     """Also where a callback adds it to the logs, of which the history does not know."""
     added = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(val_los=0.5))

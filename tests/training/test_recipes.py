@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from kbert.layers import Dropout, cross_entropy_sum, divergence_sum
+from kbert.models import ClassificationObjective
 from kbert.training import (
     AdamW,
     BestWeights,
@@ -166,6 +167,46 @@ def test_an_objective_that_cannot_compare_is_refused():
         RDrop(object())
     with pytest.raises(ValueError, match="alpha=-1"):
         RDrop(Cost(), -1)
+
+
+def weighted_step(labels, strategy="default", accumulate=1, **options):
+    """How one step moves a linear classifier with the class weights 0.5 and 50, and its loss."""
+    rows = np.random.default_rng(2).normal(size=(len(labels), 4)).astype("float32")
+    batches = tf.data.Dataset.from_tensor_slices((rows, {"label": np.array(labels, "int32")}))
+    with strategy_for(strategy).scope():
+        inputs = keras.Input((4,))
+        model = keras.Model(inputs, {"logits": keras.layers.Dense(2, kernel_initializer="zeros")(inputs)})
+        objective = ClassificationObjective(class_weights=[0.5, 50.0])
+        logs = fit(
+            model, AdamWithoutMemory(1.0), objective, batches.batch(len(labels) // accumulate),
+            steps_per_epoch=1, accumulate=accumulate, **options,
+        )  # fmt: skip
+    return arrays(model.weights), logs[0]["loss"]
+
+
+def test_a_row_counts_as_its_class_does_whatever_is_in_its_batch():
+    """Divided by the sum of its weights, a batch of one class would weigh like any other."""
+    (_, by_frequent), frequent = weighted_step([0])
+    (_, by_rare), rare = weighted_step([1])
+    np.testing.assert_allclose(by_frequent, [0.25, -0.25], rtol=1e-5)
+    np.testing.assert_allclose(by_rare, [-25, 25], rtol=1e-5)
+    assert (frequent, rare) == pytest.approx((0.5 * np.log(2), 50 * np.log(2)))
+
+
+@pytest.mark.slow_after_first
+@pytest.mark.parametrize(
+    "options",
+    [{"parts": 2}, {"accumulate": 4}, {"strategy": "mirrored"}, {"strategy": "mirrored", "accumulate": 2}],
+    ids=str,
+)
+def test_weighted_rows_may_be_shared_out(options):
+    """The rare rows stand together, so that most shares have none of them."""
+    labels = [0, 0, 0, 0, 0, 0, 1, 1]
+    expected, loss = weighted_step(labels)
+    weights, same_loss = weighted_step(labels, **options)
+    assert same_loss == pytest.approx(loss, rel=1e-6) and loss == pytest.approx(103 / 8 * np.log(2))
+    for ours, whole in zip(weights, expected, strict=True):
+        np.testing.assert_allclose(ours, whole, rtol=1e-5, atol=1e-5)
 
 
 def test_frozen_layers_keep_their_weights_and_have_no_moments():

@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 
 from kbert.errors import InputError
-from kbert.training import Checkpoints, Terminated
+from kbert.training import Checkpoints, Terminated, end_on_sigterm
 from kbert.training.checkpointing import write_arrays
 from kbert.training.faults import StopSignals
 from kbert.training.loop import _Run
@@ -35,6 +35,13 @@ def whole(tmp_path_factory):
     """The uninterrupted run: variables, history and the lines of its metrics file."""
     folder = tmp_path_factory.mktemp("whole")
     return *small_run.run(folder), metrics(folder)
+
+
+@pytest.fixture(scope="module")
+def whole_measured(tmp_path_factory):
+    """The same with a measure, and without checkpoints within an epoch."""
+    folder = tmp_path_factory.mktemp("measured")
+    return *small_run.run(folder, every_steps=1000, evaluate=lambda: {"score": 0.5}), metrics(folder)
 
 
 def assert_same(run, whole, folder):
@@ -123,6 +130,48 @@ def test_a_signal_saves_first(number, error, whole, tmp_path, monkeypatch):
     assert [line["step"] for line in lines if line["step"] in parts] == [12, 14]
     of_others = [[line for line in each if line["step"] not in parts] for each in (lines, whole[2])]
     assert of_others[0] == of_others[1]
+
+
+@pytest.mark.parametrize("way", ["killed while it measures", "killed after it measured", "signalled before"])
+def test_an_epoch_that_was_not_measured_is_not_trained_again(way, whole_measured, tmp_path):
+    """As where SIGTERM comes, and the patience of whoever sent it ends before the measure does."""
+    measured = []
+
+    def measure():
+        measured.append(None)
+        if way == "killed while it measures" and len(measured) == 2:
+            raise Crash
+        return {"score": 0.5}
+
+    def stop(*_):
+        if way == "killed after it measured" and len(measured) == 2:
+            raise Crash
+
+    begun = [StopAt(20, lambda: signal.raise_signal(signal.SIGTERM))] if way == "signalled before" else []
+    stopping = [*begun, keras.callbacks.LambdaCallback(on_epoch_end=stop)]
+    with pytest.raises((Crash, Terminated)):
+        small_run.run(tmp_path, callbacks=stopping, every_steps=1000, evaluate=measure)
+    assert Checkpoints(tmp_path / "checkpoints").steps()[0] == 20
+    assert len(measured) == (1 if way == "signalled before" else 2)
+    steps = []
+    seen = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: steps.append(batch))
+    run = small_run.run(tmp_path, callbacks=[seen], every_steps=1000, evaluate=lambda: {"score": 0.5})
+    assert_same(run, whole_measured, tmp_path)
+    assert steps == [3, 7, 9] * 2  # Of the third and the fourth epoch.
+
+
+def test_sigterm_outside_of_a_run_has_the_same_exit_code(caplog):
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        end_on_sigterm()
+        with StopSignals() as signals:
+            signal.raise_signal(signal.SIGTERM)
+            assert signals.received == signal.SIGTERM  # Within a run it is held as ever.
+        with caplog.at_level("INFO", logger="absl"), pytest.raises(Terminated) as stopped:
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert stopped.value.code == 75 and "SIGTERM: leaving; the same command goes on" in caplog.text
 
 
 def test_a_signal_that_comes_while_the_workers_agree_is_not_lost():
