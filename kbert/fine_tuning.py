@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -262,8 +261,8 @@ class _Training:
                 "parts": self.parts,
                 "rows": _digest(self.train),
                 "dev_rows": measure and _mark_of(measure.rows),
-                "task": _mark([json.dumps(task, sort_keys=True, default=str).encode()]),
-                "start": _mark([weight.tobytes() for weight in self.model.get_weights()]),
+                "task": training.fingerprint([json.dumps(task, sort_keys=True, default=str).encode()]),
+                "start": training.fingerprint(weight.tobytes() for weight in self.model.get_weights()),
             },
             may_differ=_may_differ,
             marks=_MARKS,
@@ -286,16 +285,9 @@ def _digest(encoded: data.EncodedRows) -> str:
         is_ragged = isinstance(values, tf.RaggedTensor)
         arrays = [values.flat_values, *values.nested_row_splits] if is_ragged else [values]
         parts += [np.ascontiguousarray(array).tobytes() for array in arrays]
-    return _mark(parts)
+    return training.fingerprint(parts)
 
 
 def _mark_of(rows: Sequence) -> str:
     """A short mark of dev rows with all that they are measured by: targets may lack some of it."""
-    return _mark([repr(dataclasses.replace(row, source="")).encode() for row in rows])
-
-
-def _mark(parts: Sequence[bytes]) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()[:16]
+    return training.fingerprint(repr(dataclasses.replace(row, source="")).encode() for row in rows)

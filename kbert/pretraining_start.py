@@ -1,10 +1,11 @@
 """What a pretraining run starts from: a checkpoint, or random weights that know how frequent tokens are."""
 
 import os
+from typing import Any
 
 import numpy as np
 
-from kbert import checkpoints, data
+from kbert import checkpoints, data, training
 from kbert.errors import InputError
 from kbert.models import BertMaskedLM, BertPretrainer
 from kbert.start import starting_point
@@ -49,6 +50,26 @@ def starting_model(
             f"no vocabulary there says which are known; put its vocab.txt into that folder"
         )
     return model
+
+
+def settings_of_start(model: BertPretrainer, init: str | None) -> dict[str, Any]:
+    """What a checkpoint notes of the model before its first step: no other one goes on from it.
+
+    Args:
+        model: Of `starting_model`.
+        init: The checkpoint that it is made of; else its weights follow from the seed and the sizes, but on
+            another machine not to the last bit, and are not noted.
+
+    Returns:
+        For `settings` of `kbert.training.Checkpoints`.
+    """
+    sizes = {f"model.{name}": value for name, value in model.config.to_dict().items()}
+    weights = (weight.tobytes() for weight in model.get_weights())
+    return {
+        **sizes,
+        "precision": model.dtype_policy.name.removeprefix("mixed_"),  # What `auto` means here.
+        "start": training.fingerprint(weights) if init else None,
+    }
 
 
 def start_at_frequencies(

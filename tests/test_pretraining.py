@@ -15,7 +15,7 @@ from kbert.errors import InputError
 from kbert.models import Bert, BertPretrainer
 from kbert.pretraining import _round_steps, figures_of_kept, pretrain, steps_of_phases
 from kbert.pretraining_records import Records
-from kbert.pretraining_start import start_at_frequencies, starting_model
+from kbert.pretraining_start import settings_of_start, start_at_frequencies, starting_model
 from kbert.text import Vocab
 
 
@@ -246,6 +246,30 @@ def test_a_run_does_not_go_on_with_other_records(folder, corpus, tiny_vocab, con
     write("phase 2", 2)
     with pytest.raises(InputError, match="with records of phase 2=.*cannot go on"):
         run()
+
+
+def test_a_run_goes_on_from_the_model_it_began_with_alone(config, tmp_path):
+    """Whatever --init and --config are called, and whatever --precision=auto means here."""
+    variables = [keras.Variable([1.0])]
+    model, other = model_of(config), model_of(config.replace(dropout=0.2))
+    half = BertPretrainer(config, dtype="mixed_bfloat16")
+    half.build()
+
+    def noted(init, model):
+        return training.Checkpoints(tmp_path / str(init), settings=settings_of_start(model, init))
+
+    for init in (None, "folder"):
+        noted(init, model).save(1, variables, {"step": 1})
+        assert noted(init, model).restore(variables) == {"step": 1}
+        with pytest.raises(InputError, match=r"run with model.dropout=0.1, which cannot go on with 0.2;"):
+            noted(init, other).restore(variables)
+        with pytest.raises(InputError, match="precision='float32', which cannot go on with 'bfloat16';"):
+            noted(init, half).restore(variables)
+    model.mlm.bias.assign(np.ones(config.vocab_size))
+    with pytest.raises(InputError, match="holds a run with start=.*, which cannot go on with"):
+        noted("folder", model).restore(variables)
+    # Random ones follow from the seed, and may have other last bits on another machine.
+    assert noted(None, model).restore(variables)
 
 
 def test_a_model_to_go_on_from_keeps_its_heads_and_gets_rows_for_new_words(tmp_path, tiny_vocab, config):

@@ -156,6 +156,28 @@ def test_pretraining_continues_from_a_checkpoint_with_its_heads(work):
 
 
 @pytest.mark.slow
+def test_pretraining_does_not_go_on_from_another_checkpoint(work, forked, tmp_path):
+    """Its weights would be replaced by those of the run that is there, and have its name in the manifest."""
+    import numpy as np
+    from safetensors.numpy import load_file, save_file
+
+    def pretrain(init):
+        return forked.run(
+            "pretrain.py", f"--data_dir={work}/records", f"--vocab={work}/vocab.txt", "--steps=1",
+            f"--init={init}", "--batch_size=8", f"--model_dir={tmp_path}/model",
+        )  # fmt: skip
+
+    init, weights = tmp_path / "init", tmp_path / "init/weights.safetensors"
+    shutil.copytree(work / "pretrained", init)
+    assert pretrain(init).returncode == 0
+    before = (tmp_path / "model/manifest.json").read_bytes()
+    save_file({name: value + np.float32(0.1) for name, value in load_file(weights).items()}, weights)
+    done = pretrain(init)
+    assert done.returncode == 2 and "holds a run with start=" in done.stderr, done.stderr[-2000:]
+    assert (tmp_path / "model/manifest.json").read_bytes() == before
+
+
+@pytest.mark.slow
 def test_pretraining_starts_at_the_frequencies_of_the_tokens(work):
     import numpy as np
     from safetensors.numpy import load_file

@@ -55,8 +55,9 @@ flags.DEFINE_enum(
     "precision", "auto", ["auto", "float32", "bfloat16", "float16"], "auto: bfloat16 where it is fast."
 )
 
-#: What may be another when a run goes on; of folders of records the place, not what they hold.
-_MAY_CHANGE = set("model_dir data_dir dev_dir phase2_data_dir vocab init checkpoint_every strategy".split())
+#: What may be another when a run goes on: of files and folders the place, not what they hold.
+_MAY_CHANGE = {"model_dir", "data_dir", "dev_dir", "phase2_data_dir", "vocab", "init", "config"}
+_MAY_CHANGE |= {"checkpoint_every", "strategy"}
 
 
 def _records(folder, vocab, config, batch_size=None):
@@ -100,38 +101,31 @@ def main():
     import keras
 
     from kbert import checkpoints, manifest, pretraining, training
-    from kbert.pretraining_start import start_at_frequencies, starting_model
+    from kbert.pretraining_start import settings_of_start, start_at_frequencies, starting_model
     from kbert.text import Vocab
 
     parts = training.share_cores() if FLAGS.strategy == "default" else 1  # Before TensorFlow does anything.
     strategy = training.strategy_for(FLAGS.strategy)
     keras.utils.set_random_seed(FLAGS.seed)
     flag_values = {flag.name: flag.value for flag in FLAGS.get_key_flags_for_module(__name__)}
+    settings = {name: value for name, value in flag_values.items() if name not in _MAY_CHANGE}
     policy, vocab = training.dtype_policy(FLAGS.precision), Vocab.read(FLAGS.vocab)
     with strategy.scope():
         model = starting_model(
             FLAGS.vocab, init=FLAGS.init, size=FLAGS.size, config=FLAGS.config, dtype=policy
         )
         phases = _phases(vocab, model.config)
+        settings |= settings_of_start(model, FLAGS.init)
         if not FLAGS.init and FLAGS.output_bias == "frequencies":
             start_at_frequencies(model, FLAGS.data_dir, vocab)
+        folder = f"{FLAGS.model_dir}/checkpoints"
         history = pretraining.pretrain(
-            model,
-            _optimizer(FLAGS.steps),
-            phases,
+            model, _optimizer(FLAGS.steps), phases,
             held_out=_records(FLAGS.dev_dir, vocab, model.config) if FLAGS.dev_dir else None,
-            model_dir=FLAGS.model_dir,
-            eval_every=FLAGS.eval_every,
-            patience=FLAGS.patience,
-            accumulate=FLAGS.accumulate,
-            parts=parts,
-            seed=FLAGS.seed,
-            checkpoints=training.Checkpoints(
-                f"{FLAGS.model_dir}/checkpoints",
-                FLAGS.checkpoint_every,
-                settings={name: value for name, value in flag_values.items() if name not in _MAY_CHANGE},
-            ),
-        )
+            model_dir=FLAGS.model_dir, seed=FLAGS.seed, eval_every=FLAGS.eval_every, patience=FLAGS.patience,
+            accumulate=FLAGS.accumulate, parts=parts,
+            checkpoints=training.Checkpoints(folder, FLAGS.checkpoint_every, settings=settings),
+        )  # fmt: skip
         if training.is_chief():
             form = phases[-1][0].description
             task = {"name": "pretraining", "lowercase": form.lowercase, "max_length": form.max_length}

@@ -10,6 +10,7 @@ from kbert.training.callbacks import ProgressLog as ProgressLog
 from kbert.training.callbacks import SummaryLog as SummaryLog
 from kbert.training.callbacks import read_metrics as read_metrics
 from kbert.training.checkpointing import Checkpoints as Checkpoints
+from kbert.training.checkpointing import fingerprint as fingerprint
 from kbert.training.curves import CurvesImage as CurvesImage
 from kbert.training.faults import EXIT_TERMINATED as EXIT_TERMINATED
 from kbert.training.faults import Terminated as Terminated

@@ -1,10 +1,11 @@
 """Checkpoints of a run: written beside and renamed, checked when read, two of them kept."""
 
+import hashlib
 import json
 import os
 import re
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,14 @@ class Checkpoints:
                 "%s: holds a run with %s=%r, which goes on with %r; its numbers may not be those of one "
                 "that was not stopped", self.folder, name, then, now,
             )  # fmt: skip
+
+
+def fingerprint(parts: Iterable[bytes]) -> str:
+    """A short mark of what a run is made of, such as its first weights, for `settings` of `Checkpoints`."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()[:16]
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
