@@ -75,14 +75,15 @@ def settings_of_start(model: BertPretrainer, init: str | None) -> dict[str, Any]
 def start_at_frequencies(
     model: BertPretrainer | BertMaskedLM, folder: str | os.PathLike, vocab: Vocab
 ) -> None:
-    """Sets the masked-token head's bias to the logs of the tokens' frequencies in a folder of records.
+    """Sets a new masked-token head's bias to the logs of the tokens' frequencies in a folder of records.
 
     Before it learns anything else, a model learns that "the" is more frequent than "xylophone". From biases
     of 0 the loss falls from ln V to what that knowledge is worth in hundreds of steps, which teach the
-    encoder nothing, and whose large gradients are all alike. Here the loss begins there.
+    encoder nothing, and whose large gradients are all alike. Here the loss begins there. A head that came
+    with a checkpoint, whose bias is not 0, keeps what it has learned.
 
     Args:
-        model: New, its other weights random.
+        model: Before its first step.
         folder: Of the records that it will be trained on.
         vocab: Of the records.
 
@@ -93,6 +94,8 @@ def start_at_frequencies(
         Karpathy, 2019, "A Recipe for Training Neural Networks", "init well". A departure from
         google-research/bert, which starts at 0.
     """
+    if np.any(np.asarray(model.mlm.bias)):
+        return
     special = (vocab.pad_id, vocab.cls_id, vocab.sep_id, vocab.mask_id)
     counts = data.token_counts(folder, special)
     # A token that was never seen counts as half a one, or it could not be learned from a longer text.

@@ -326,3 +326,18 @@ def test_new_weights_begin_with_the_frequencies_of_the_tokens(folder, tiny_vocab
     np.testing.assert_allclose(probabilities[: len(vocab)], shares, rtol=1e-5)
     np.testing.assert_allclose(probabilities[len(vocab) :], shares.min(), rtol=1e-5)
     assert probabilities.argmax() == counts.argmax() and counts[vocab.cls_id] == 0 < counts.max()
+
+
+def test_a_head_that_came_with_a_checkpoint_keeps_its_bias(folder, tiny_vocab, config, tmp_path):
+    """The new head of one that is an encoder alone begins with the frequencies."""
+    vocab, learned = Vocab.read(tiny_vocab), model_of(config)
+    learned.mlm.bias.assign(np.arange(config.vocab_size))
+    checkpoints.save_folder(tmp_path / "whole", learned)
+    checkpoints.save_folder(tmp_path / "encoder", learned.bert)
+    biases = []
+    for name in ("whole", "encoder"):
+        model = starting_model(tiny_vocab, init=str(tmp_path / name))
+        start_at_frequencies(model, folder, vocab)
+        biases.append(np.asarray(model.mlm.bias))
+    np.testing.assert_array_equal(biases[0], np.arange(config.vocab_size))
+    assert np.exp(biases[1]).sum() == pytest.approx(1, rel=1e-4)

@@ -116,7 +116,7 @@ def main():
         )
         phases = _phases(vocab, model.config)
         settings |= settings_of_start(model, FLAGS.init)
-        if not FLAGS.init and FLAGS.output_bias == "frequencies":
+        if FLAGS.output_bias == "frequencies":
             start_at_frequencies(model, FLAGS.data_dir, vocab)
         folder = f"{FLAGS.model_dir}/checkpoints"
         history = pretraining.pretrain(
