@@ -178,6 +178,24 @@ def test_pretraining_does_not_go_on_from_another_checkpoint(work, forked, tmp_pa
 
 
 @pytest.mark.slow
+def test_held_out_records_need_not_fit_into_packed_rows(work, forked, tmp_path):
+    """Those with stored masks cannot be packed at all, but are never packed either."""
+    from kbert.data import write_records
+    from kbert.data.record_settings import RecordSettings
+
+    settings = RecordSettings(f"{work}/vocab.txt", max_length=48, shards=1, static_masking="google")
+    write_records([f"{work}/corpus.txt"], tmp_path / "held_out", settings)
+    done = forked.run(
+        "pretrain.py", f"--data_dir={work}/records", f"--dev_dir={tmp_path}/held_out", "--layout=packed",
+        "--row_length=40", f"--vocab={work}/vocab.txt", "--size=tiny", "--steps=1", "--batch_size=4",
+        f"--model_dir={tmp_path}/model",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    metrics = json.loads((tmp_path / "model/manifest.json").read_text(encoding="utf-8"))["metrics"]
+    assert 0 < metrics["val_mlm_loss"] < 10
+
+
+@pytest.mark.slow
 def test_pretraining_starts_at_the_frequencies_of_the_tokens(work, forked, tmp_path):
     import numpy as np
     from safetensors.numpy import load_file

@@ -60,12 +60,12 @@ _MAY_CHANGE = {"model_dir", "data_dir", "dev_dir", "phase2_data_dir", "vocab", "
 _MAY_CHANGE |= {"checkpoint_every", "strategy"}
 
 
-def _records(folder, vocab, config, batch_size=None):
+def _records(folder, vocab, config, batch_size=None, **layout):
     from kbert.pretraining_records import Records
 
     records = Records(
-        folder, vocab, batch_size or FLAGS.batch_size, layout=FLAGS.layout, row_length=FLAGS.row_length,
-        mask_rate=FLAGS.mask_rate, max_span=FLAGS.max_span,
+        folder, vocab, batch_size or FLAGS.batch_size,
+        mask_rate=FLAGS.mask_rate, max_span=FLAGS.max_span, **layout,
     )  # fmt: skip
     records.check(FLAGS.vocab, config)
     return records
@@ -75,9 +75,10 @@ def _phases(vocab, config):
     """[(records, steps)] in their order."""
     from kbert.pretraining import steps_of_phases
 
-    first = _records(FLAGS.data_dir, vocab, config)
+    layout = {"layout": FLAGS.layout, "row_length": FLAGS.row_length}  # Records to measure on have none.
+    first = _records(FLAGS.data_dir, vocab, config, **layout)
     if FLAGS.phase2_data_dir:
-        second = _records(FLAGS.phase2_data_dir, vocab, config, FLAGS.phase2_batch_size)
+        second = _records(FLAGS.phase2_data_dir, vocab, config, FLAGS.phase2_batch_size, **layout)
         return list(zip((first, second), steps_of_phases(FLAGS.steps, FLAGS.phase2_steps), strict=True))
     if FLAGS.phase2_steps or FLAGS.phase2_batch_size:
         raise InputError("--phase2_steps and --phase2_batch_size have no meaning without --phase2_data_dir")
