@@ -29,7 +29,7 @@ from kbert.evaluation.submissions import GLUE_FILES
 from kbert.fine_tuning import FineTuned
 from kbert.manifest import write_manifest
 from kbert.tasks import Task
-from kbert.training import read_metrics
+from kbert.training import read_metrics, seconds_trained
 from kbert.whole_files import check_writable
 
 #: Of the draws for confidence intervals: the same predictions get the same intervals.
@@ -174,7 +174,7 @@ def write_results(
             what is written.
         faults: Of the data.
     """
-    seconds = max(seconds, sum(_training_seconds(point.folder) for point in points))
+    seconds = max(seconds, sum(seconds_trained(point.folder / "metrics.jsonl") for point in points))
     runs, spread = [], []
     if len(points) > 1:
         runs, spread = run_grid.each_run(points, best.task.best_score), run_grid.spread(points)
@@ -191,8 +191,3 @@ def write_results(
             faults=[dataclasses.asdict(fault) for fault in faults],
         )  # fmt: skip
         write_predictions(model_dir, best.task, dev_rows, best.answers)
-
-
-def _training_seconds(folder: Path) -> float:
-    """What a run took, its parts before an interruption with it."""
-    return max((line["seconds"] for line in read_metrics(folder / "metrics.jsonl")), default=0.0)

@@ -196,6 +196,21 @@ def test_held_out_records_need_not_fit_into_packed_rows(work, forked, tmp_path):
 
 
 @pytest.mark.slow
+def test_the_time_of_a_pretraining_is_that_of_all_its_parts(work, forked, tmp_path):
+    """Here an earlier process has done all, and says that it took hours."""
+    shutil.copytree(work / "pretrained", tmp_path / "model")
+    rows = json_rows(tmp_path / "model/metrics.jsonl")
+    lines = [json.dumps(row | {"seconds": 9001.0}) + "\n" for row in rows]
+    (tmp_path / "model/metrics.jsonl").write_text("".join(lines), encoding="utf-8")
+    done = forked.run(
+        "pretrain.py", f"--data_dir={work}/records", f"--vocab={work}/vocab.txt", "--size=tiny", "--steps=3",
+        "--batch_size=8", f"--model_dir={tmp_path}/model",
+    )  # fmt: skip
+    assert done.returncode == 0 and "after 9001 s" in done.stderr, done.stderr[-3000:]
+    assert json.loads((tmp_path / "model/manifest.json").read_text(encoding="utf-8"))["seconds"] == 9001.0
+
+
+@pytest.mark.slow
 def test_pretraining_starts_at_the_frequencies_of_the_tokens(work, forked, tmp_path):
     import numpy as np
     from safetensors.numpy import load_file

@@ -97,8 +97,8 @@ def _optimizer(steps):
 
 
 def main():
-    started = time.monotonic()
-    check_writable(Path(FLAGS.model_dir))
+    started, folder = time.monotonic(), Path(FLAGS.model_dir)
+    check_writable(folder)
     import keras
 
     from kbert import checkpoints, manifest, pretraining, training
@@ -119,26 +119,27 @@ def main():
         settings |= settings_of_start(model, FLAGS.init)
         if FLAGS.output_bias == "frequencies":
             start_at_frequencies(model, FLAGS.data_dir, vocab)
-        folder = f"{FLAGS.model_dir}/checkpoints"
+        saved = training.Checkpoints(folder / "checkpoints", FLAGS.checkpoint_every, settings=settings)
         history = pretraining.pretrain(
             model, _optimizer(FLAGS.steps), phases,
             held_out=_records(FLAGS.dev_dir, vocab, model.config) if FLAGS.dev_dir else None,
-            model_dir=FLAGS.model_dir, seed=FLAGS.seed, eval_every=FLAGS.eval_every, patience=FLAGS.patience,
-            accumulate=FLAGS.accumulate, parts=parts,
-            checkpoints=training.Checkpoints(folder, FLAGS.checkpoint_every, settings=settings),
+            model_dir=folder, seed=FLAGS.seed, eval_every=FLAGS.eval_every, patience=FLAGS.patience,
+            accumulate=FLAGS.accumulate, parts=parts, checkpoints=saved,
         )  # fmt: skip
+        trained = training.seconds_trained(folder / "metrics.jsonl")  # Part of it by an earlier process.
+        seconds = max(time.monotonic() - started, trained)
         if training.is_chief():
             form = phases[-1][0].description
             task = {"name": "pretraining", "lowercase": form.lowercase, "max_length": form.max_length}
-            checkpoints.save_folder(FLAGS.model_dir, model, task=task, vocab_path=FLAGS.vocab)
+            checkpoints.save_folder(folder, model, task=task, vocab_path=FLAGS.vocab)
             manifest.write_manifest(
-                FLAGS.model_dir,
+                folder,
                 command="pretrain",
                 flags=flag_values,
                 metrics=pretraining.figures_of_kept(history, FLAGS.average_decay is not None),
-                seconds=time.monotonic() - started,
+                seconds=seconds,
             )
-    logging.info("saved %s after %.0f s", FLAGS.model_dir, time.monotonic() - started)
+    logging.info("saved %s after %.0f s", folder, seconds)
 
 
 if __name__ == "__main__":

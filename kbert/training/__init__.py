@@ -9,6 +9,7 @@ from kbert.training.callbacks import MetricsFile as MetricsFile
 from kbert.training.callbacks import ProgressLog as ProgressLog
 from kbert.training.callbacks import SummaryLog as SummaryLog
 from kbert.training.callbacks import read_metrics as read_metrics
+from kbert.training.callbacks import seconds_trained as seconds_trained
 from kbert.training.checkpointing import Checkpoints as Checkpoints
 from kbert.training.checkpointing import fingerprint as fingerprint
 from kbert.training.curves import CurvesImage as CurvesImage

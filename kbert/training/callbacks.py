@@ -116,6 +116,11 @@ def read_metrics(path: str | os.PathLike) -> list[dict[str, float]]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
+def seconds_trained(path: str | os.PathLike) -> float:
+    """What a run took by its `MetricsFile`, its parts before an interruption with it."""
+    return max((row["seconds"] for row in read_metrics(path)), default=0.0)
+
+
 class SummaryLog(keras.callbacks.Callback):
     """Writes the means of every call of the loop, the learning rate and the epochs' results for TensorBoard.
 

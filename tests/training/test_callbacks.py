@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from kbert.errors import InputError
 from kbert.training import AdamW, BestWeights, Checkpoints, CurvesImage, ProgressLog, SummaryLog, fit
-from kbert.training.callbacks import read_metrics
+from kbert.training.callbacks import read_metrics, seconds_trained
 from tests.training import small_run
 
 TOKENS = {"tokens": lambda inputs: tf.math.count_nonzero(inputs > 0)}
@@ -66,6 +66,8 @@ def test_a_line_that_was_cut_off_is_no_line(tmp_path):
     path.write_text(json.dumps({"step": 1}) + "\n" + '{"step": 2, "lo')
     assert read_metrics(path) == [{"step": 1}]
     assert read_metrics(tmp_path / "none.jsonl") == []
+    path.write_text('{"seconds": 2.5}\n{"seconds": 9.25}\n{"sec')
+    assert seconds_trained(path) == 9.25 and seconds_trained(tmp_path / "none.jsonl") == 0
 
 
 def test_curves_are_drawn(tmp_path):
