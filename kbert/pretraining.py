@@ -58,14 +58,14 @@ def pretrain(
         The logs of each round, that is of the steps from one measurement to the next.
 
     Raises:
-        InputError: The records have different `next_sentence` tasks, or are others than those of the
-            checkpoint; `eval_every` does not divide the steps; `patience` has nothing to look at; a record
-            is damaged.
+        InputError: The records have different `next_sentence` tasks, or text of different case, or are
+            others than those of the checkpoint; `eval_every` does not divide the steps; `patience` has
+            nothing to look at; a record is damaged.
     """
     for records, count in phases:
         logging.info("%s: %d records, %d steps", records.folder, records.description.num_records, count)
     used = [*(found for found, _ in phases), *([held_out] if held_out else [])]
-    _check_same_task(used)
+    _check_same_form(used)
     steps = sum(count for _, count in phases)
     round_steps = _round_steps(steps, eval_every, held_out is not None)
     if patience is not None and (held_out is None or optimizer.average_decay is not None):
@@ -120,16 +120,17 @@ def pretrain(
     return history
 
 
-def _check_same_task(used: Sequence[Records]) -> None:
-    """All records ask what those of the first phase ask, since one model has one meaning of its answer."""
+def _check_same_form(used: Sequence[Records]) -> None:
+    """All records are made as those of the first phase: one meaning of the labels, one case of the text."""
     first, *others = used
-    task = first.description.next_sentence
     for other in others:
-        if other.description.next_sentence != task:
-            raise InputError(
-                f"{other.folder}: records with --next_sentence={other.description.next_sentence}, but those "
-                f"of {first.folder} have {task}; build them again with --next_sentence={task}"
-            )
+        for name in ("next_sentence", "lowercase"):
+            came, expected = getattr(other.description, name), getattr(first.description, name)
+            if came != expected:
+                raise InputError(
+                    f"{other.folder}: records with --{name}={came}, but those of {first.folder} have "
+                    f"{expected}; build them again with --{name}={expected}"
+                )
 
 
 def _round_steps(steps: int, eval_every: int | None, measured: bool) -> int:

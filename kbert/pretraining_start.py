@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from kbert import checkpoints, data, training
 from kbert.errors import InputError
@@ -50,6 +51,22 @@ def starting_model(
             f"no vocabulary there says which are known; put its vocab.txt into that folder"
         )
     return model
+
+
+def warn_of_other_case(init: str | None, folder: str | os.PathLike) -> None:
+    """Logs a line where a checkpoint was trained on text of another case than that of the records.
+
+    Args:
+        init: The checkpoint; nothing is logged of None, or one that does not say it.
+        folder: Of the records.
+    """
+    learned = checkpoints.read_lowercase(init) if init else None
+    lowercase = data.RecordsDescription.read(folder).lowercase
+    if learned not in (None, lowercase):
+        logging.warning(
+            "%s: records with --lowercase=%s, but %s was trained with %s; is that intended?",
+            *(folder, lowercase, init, learned),
+        )
 
 
 def settings_of_start(model: BertPretrainer, init: str | None) -> dict[str, Any]:

@@ -13,9 +13,14 @@ from kbert.data import token_counts, write_records
 from kbert.data.record_settings import RecordSettings
 from kbert.errors import InputError
 from kbert.models import Bert, BertPretrainer
-from kbert.pretraining import _round_steps, figures_of_kept, pretrain, steps_of_phases
+from kbert.pretraining import _check_same_form, _round_steps, figures_of_kept, pretrain, steps_of_phases
 from kbert.pretraining_records import Records
-from kbert.pretraining_start import settings_of_start, start_at_frequencies, starting_model
+from kbert.pretraining_start import (
+    settings_of_start,
+    start_at_frequencies,
+    starting_model,
+    warn_of_other_case,
+)
 from kbert.text import Vocab
 
 
@@ -326,6 +331,24 @@ def test_new_weights_begin_with_the_frequencies_of_the_tokens(folder, tiny_vocab
     np.testing.assert_allclose(probabilities[: len(vocab)], shares, rtol=1e-5)
     np.testing.assert_allclose(probabilities[len(vocab) :], shares.min(), rtol=1e-5)
     assert probabilities.argmax() == counts.argmax() and counts[vocab.cls_id] == 0 < counts.max()
+
+
+def test_records_of_another_case_are_refused_and_a_checkpoint_s_is_told(
+    folder, corpus, tiny_vocab, config, tmp_path, caplog
+):
+    vocab = Vocab.read(tiny_vocab)
+    settings = RecordSettings(vocab=str(tiny_vocab), max_length=24, shards=1, lowercase=False)
+    write_records([corpus], tmp_path / "cased", settings)
+    lowered, cased = Records(folder, vocab, 4), Records(tmp_path / "cased", vocab, 4)
+    with pytest.raises(InputError, match="cased: records with --lowercase=False, but .*=True$"):
+        _check_same_form([lowered, cased])
+    for name, task in (("lower", {"lowercase": True}), ("unsaid", None)):
+        checkpoints.save_folder(tmp_path / name, Bert(config), task)
+        for records in ("records", "cased"):
+            warn_of_other_case(str(tmp_path / name), tmp_path / records)
+    warn_of_other_case(None, tmp_path / "cased")
+    told = [record.getMessage() for record in caplog.records if "was trained with" in record.getMessage()]
+    assert len(told) == 1 and "cased: records with --lowercase=False" in told[0] and "/lower was" in told[0]
 
 
 def test_a_head_that_came_with_a_checkpoint_keeps_its_bias(folder, tiny_vocab, config, tmp_path):

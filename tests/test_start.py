@@ -55,7 +55,7 @@ def test_where_nobody_says_it_the_vocabulary_tells_the_case(tmp_path, words, exp
 def test_a_case_against_the_vocabulary_is_taken_and_warned_of(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, logger="absl"):
         assert starting_point(size="tiny", vocab=vocab_of(tmp_path, "Word"), lowercase=True).lowercase is True
-    assert caplog.text.count("many entries with capital letters, but lowercase=True") == 1
+    assert caplog.text.count("many entries that lower-casing would change, but lowercase=True") == 1
 
 
 @pytest.mark.parametrize("given", [False, True])

@@ -101,8 +101,7 @@ def main():
     check_writable(folder)
     import keras
 
-    from kbert import checkpoints, manifest, pretraining, training
-    from kbert.pretraining_start import settings_of_start, start_at_frequencies, starting_model
+    from kbert import checkpoints, manifest, pretraining, pretraining_start, training
     from kbert.text import Vocab
 
     parts = training.share_cores() if FLAGS.strategy == "default" else 1  # Before TensorFlow does anything.
@@ -112,13 +111,14 @@ def main():
     settings = {name: value for name, value in flag_values.items() if name not in _MAY_CHANGE}
     policy, vocab = training.dtype_policy(FLAGS.precision), Vocab.read(FLAGS.vocab)
     with strategy.scope():
-        model = starting_model(
+        model = pretraining_start.starting_model(
             FLAGS.vocab, init=FLAGS.init, size=FLAGS.size, config=FLAGS.config, dtype=policy
         )
         phases = _phases(vocab, model.config)
-        settings |= settings_of_start(model, FLAGS.init)
+        pretraining_start.warn_of_other_case(FLAGS.init, FLAGS.data_dir)
+        settings |= pretraining_start.settings_of_start(model, FLAGS.init)
         if FLAGS.output_bias == "frequencies":
-            start_at_frequencies(model, FLAGS.data_dir, vocab)
+            pretraining_start.start_at_frequencies(model, FLAGS.data_dir, vocab)
         saved = training.Checkpoints(folder / "checkpoints", FLAGS.checkpoint_every, settings=settings)
         history = pretraining.pretrain(
             model, _optimizer(FLAGS.steps), phases,

@@ -1,6 +1,7 @@
 """The vocabulary beside a checkpoint: whether it fits the embedding table, and which case it is in."""
 
 import os
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from kbert.config import BertConfig
 #: Share of entries with a capital letter from which on a vocabulary is one of cased text. Uncased ones have
 #: hardly any, Google's cased English one 40 %, its multilingual cased one 30 %.
 _CASED_SHARE = 0.05
-#: Fewer entries with letters that have a case say nothing.
+#: Fewer entries in which it could show say nothing.
 _FEWEST = 100
 
 
@@ -28,15 +29,27 @@ def misfit(path: Path, tokens: Sequence[str], config: BertConfig) -> str | None:
 def is_lowercase(tokens: Sequence[str]) -> bool | None:
     """Whether a vocabulary was made from lower-cased text; None where it has too few letters to tell.
 
+    In letters with case it shows by capitals; in others where lower-casing, which strips accents too, would
+    take vowel signs away or Korean syllables apart. That counts where there are more of such entries.
+
     Example:
         >>> is_lowercase(["the", "##ing"] * 100), is_lowercase(["the", "The"] * 100), is_lowercase(["好"])
         (True, False, None)
+        >>> is_lowercase(["한국", "##어"] * 100)
+        False
     """
     words = [token for token in tokens if not token.startswith("[")]
-    with_case = sum(word.lower() != word.upper() for word in words)
-    if with_case < _FEWEST:
+    with_case = [word for word in words if word.lower() != word.upper()]
+    capitals = sum(word.lower() != word for word in with_case)
+    signs = sum(_without_accents(word) != word for word in words if word.lower() == word.upper())
+    if len(with_case) + signs < _FEWEST:
         return None
-    return sum(word.lower() != word for word in words) < _CASED_SHARE * with_case
+    return capitals < _CASED_SHARE * len(with_case) and signs < len(with_case)
+
+
+def _without_accents(word: str) -> str:
+    decomposed = unicodedata.normalize("NFD", word)
+    return "".join(char for char in decomposed if unicodedata.category(char) != "Mn")
 
 
 def warn_of_case(path: str | os.PathLike, tokens: Sequence[str], lowercase: bool) -> None:
@@ -50,9 +63,11 @@ def warn_of_case(path: str | os.PathLike, tokens: Sequence[str], lowercase: bool
     if looks is None or looks == lowercase:
         return
     if lowercase:
-        found, result = "has many entries with capital letters", "texts lower-cased, so that those go unused"
+        found = "has many entries that lower-casing would change"
+        result = "texts lower-cased, so that those go unused"
     else:
-        found, result = "has next to no capital letter", "texts left as they are, so that 'The' becomes [UNK]"
+        found = "has next to no capital letter"
+        result = "texts left as they are, so that 'The' becomes [UNK]"
     logging.warning("%s: %s, but lowercase=%s: %s; is that intended?", path, found, lowercase, result)
 
 

@@ -218,7 +218,7 @@ def test_a_vocabulary_of_the_other_case_is_warned_of(make_model, tmp_path, caplo
     checkpoints.save_folder(tmp_path / "m", make_model("Bert", vocab_size=120), {"lowercase": True}, vocab)
     with caplog.at_level(logging.WARNING, logger="absl"):
         checkpoints.load(tmp_path / "m")
-    assert caplog.text.count("many entries with capital letters, but lowercase=True") == 1
+    assert caplog.text.count("many entries that lower-casing would change, but lowercase=True") == 1
 
 
 def test_foreign_heads_are_logged_once(make_model, folder, caplog):
