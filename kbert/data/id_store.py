@@ -24,6 +24,8 @@ from kbert.errors import InputError
 
 _COUNTS = struct.Struct("<3q")
 _ENDS = struct.Struct("<2q")
+#: Tokens that are looked at for a share of them.
+_SAMPLE = 10_000_000
 
 
 class IdStoreWriter:
@@ -147,6 +149,16 @@ class IdStore(Sequence):
     def num_sentences(self) -> int:
         """Sentences of all documents."""
         return sum(sentences for _, sentences, _ in self.counts)
+
+    def share(self, tokens: Sequence[int]) -> float:
+        """How many of all tokens are among these, as a share, by the first ones of each part."""
+        most = _SAMPLE // len(self.paths) + 1
+        found = looked_at = 0
+        for path, (_, _, count) in zip(self.paths, self.counts, strict=True):
+            sample = np.fromfile(path, "<i4", min(count, most))
+            found += int(np.isin(sample, tokens).sum())
+            looked_at += len(sample)
+        return found / max(looked_at, 1)
 
     def __len__(self) -> int:
         return self._first[-1]

@@ -24,13 +24,15 @@ from kbert.data.id_store import IdStore, read_counts
 from kbert.data.record_settings import RecordSettings
 from kbert.data.shards import Shard, ShardTask, write_shard
 from kbert.data.tfrecord import RecordsDescription
-from kbert.data.tokenizing import tokenize_part
+from kbert.data.tokenizing import WORD_START, tokenize_part
 from kbert.data.work_pool import WorkerKilled, WorkPool
 from kbert.errors import InputError
 from kbert.text import Vocab
 from kbert.whole_files import check_local, write_whole
 
 _FORMAT = 1
+#: Share of the tokens from which on [UNK] is warned of; as in `CorpusReport`.
+_MANY_UNKNOWN = 0.01
 
 
 def write_records(
@@ -197,8 +199,10 @@ class _Work:
 
     def _check(self, store: IdStore) -> None:
         documents = len(store)
+        unknown = store.share([self.vocab.unk_id, self.vocab.unk_id | WORD_START])
         logging.info(
-            "%d documents, %d sentences, %d tokens", documents, store.num_sentences, store.num_tokens
+            "%d documents, %d sentences, %d tokens, %.2f%% of them [UNK]",
+            *(documents, store.num_sentences, store.num_tokens, 100 * unknown),
         )
         if not documents:
             raise InputError(f"{', '.join(self.inputs)}: no text; expected one sentence a line")
@@ -208,6 +212,11 @@ class _Work:
                 f"'random' sentence would come from the same text; put an empty line between documents, or "
                 f"set --next_sentence=none"
             )
+        if unknown > _MANY_UNKNOWN:
+            logging.warning(
+                "%.1f%% of the tokens are [UNK], words that are lost to the model; tf_scripts/"
+                "inspect_corpus.py tells why", 100 * unknown,
+            )  # fmt: skip
         if store.num_sentences < 1.5 * documents and self.settings.next_sentence != "none":
             logging.warning(
                 "most documents have one sentence: B will nearly always be random, and the next-sentence "

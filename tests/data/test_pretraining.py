@@ -138,6 +138,22 @@ def test_one_worker_needs_nothing_that_processes_share(corpus, settings, tmp_pat
     assert write_records([corpus], tmp_path / "records", settings).num_records
 
 
+@pytest.mark.parametrize("whole_words", [False, True])
+def test_many_words_that_the_vocabulary_cannot_spell_are_told(
+    whole_words, corpus, settings, tmp_path, caplog
+):
+    """As where Korean is lower-cased, and so taken apart, for a vocabulary of whole syllables."""
+    chosen = replace(settings, whole_words=whole_words)
+    corpus.write_text(corpus.read_text("utf-8").replace("是", "好"), "utf-8")
+    with caplog.at_level("INFO", logger="absl"):
+        write_records([corpus], tmp_path / "records", chosen)
+    assert "tokens, 0.00% of them [UNK]" in caplog.text and "lost to the model" not in caplog.text
+    path = Path(settings.vocab)
+    path.write_text(path.read_text("utf-8").replace("film", "filn"), "utf-8")
+    write_records([corpus], tmp_path / "records", chosen)
+    assert "of the tokens are [UNK], words that are lost to the model" in caplog.text
+
+
 def test_without_next_sentence_every_token_is_there_once(corpus, settings, tmp_path):
     one = tmp_path / "one.txt"  # one document is enough here
     one.write_text(corpus.read_text("utf-8").replace("\n\n", "\n"), encoding="utf-8")
