@@ -68,6 +68,8 @@ class RecordSettings:
             raise InputError(f"segmenter={self.segmenter!r}; expected jieba or none")
         if self.segmenter and not self.whole_words:
             raise InputError("a segmenter finds whole words, which were not asked for; add --whole_words")
+        if not 0 < self.mask_rate <= 1:
+            raise InputError(f"mask_rate={self.mask_rate}; expected a share above 0, at most 1, such as 0.15")
         for name in ("predictions", "mask_rate", "max_span"):
             value = getattr(self, name)
             if self.static_masking is None and value != getattr(RecordSettings, name):

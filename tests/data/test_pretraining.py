@@ -183,6 +183,12 @@ def test_whole_words_are_marked_where_they_begin(corpus, settings, tmp_path):
         replace(settings, segmenter="jieba")
 
 
+@pytest.mark.parametrize("rate", [0.0, 1.5])
+def test_a_share_of_masks_that_cannot_be_is_refused_before_the_corpus_is_read(settings, rate):
+    with pytest.raises(InputError, match=f"mask_rate={rate}; expected a share above 0"):
+        replace(settings, static_masking="google", mask_rate=rate)
+
+
 @pytest.mark.parametrize("change", [{"predictions": 5}, {"mask_rate": 0.3}, {"max_span": 3}])
 def test_masks_that_nothing_stores_are_refused(settings, change):
     with pytest.raises(InputError, match="=.* is for masks that are stored, .* add --static_masking"):
