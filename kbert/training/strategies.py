@@ -1,5 +1,6 @@
 """Which devices a run uses, and what its processes must agree on."""
 
+import json
 import os
 from collections.abc import Callable, Sequence
 
@@ -23,9 +24,15 @@ def strategy_for(name: str) -> tf.distribute.Strategy:
             by TensorFlow's rules, and tried on none. The batch is divided among all devices.
 
     Raises:
-        InputError: `"multi_worker"` without TF_CONFIG.
+        InputError: `"multi_worker"` without TF_CONFIG, or another one where TF_CONFIG names several workers.
         ValueError: The name is none of these.
     """
+    if name in STRATEGIES and name != "multi_worker" and (count := _workers_of_environment()) > 1:
+        raise InputError(
+            f"TF_CONFIG names {count} workers, but with strategy {name!r} each of them would train alone and "
+            f"write to the same folder; give pretrain.py --strategy=multi_worker, and start other scripts "
+            f"without tf_scripts/launch_local.py"
+        )
     if name == "default":
         return tf.distribute.get_strategy()
     if name == "mirrored":
@@ -97,7 +104,18 @@ def summing_over_workers(strategy: tf.distribute.Strategy) -> Callable[[Sequence
 
 
 def _workers(strategy) -> int:
-    jobs = strategy.cluster_resolver.cluster_spec().as_dict()
+    return _count(strategy.cluster_resolver.cluster_spec().as_dict())
+
+
+def _workers_of_environment() -> int:
+    """How many processes TF_CONFIG names; 0 where it is not set, or says nothing of a cluster."""
+    try:
+        return _count(json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster") or {})
+    except (ValueError, AttributeError):  # No JSON, or of another form: nobody trains by it.
+        return 0
+
+
+def _count(jobs) -> int:
     return sum(len(jobs.get(job, ())) for job in ("chief", "master", "worker"))
 
 

@@ -153,6 +153,20 @@ def test_multi_worker_needs_its_environment(monkeypatch):
     assert is_chief()
 
 
+@pytest.mark.parametrize("name", ["default", "mirrored"])
+def test_workers_that_would_train_alone_in_one_folder_are_refused(name, monkeypatch):
+    def config(workers):
+        return json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": 0}})
+
+    monkeypatch.setenv("TF_CONFIG", config(["localhost:1", "localhost:2"]))
+    with pytest.raises(InputError, match=f"names 2 workers, but with strategy '{name}'.*=multi_worker"):
+        strategy_for(name)
+    # What is no JSON TensorFlow itself refuses, but by default it does not look at it.
+    for alone in (config(["localhost:1"]), "{}", *(["", "[1]", "x"] if name == "default" else [])):
+        monkeypatch.setenv("TF_CONFIG", alone)
+        assert strategy_for(name).num_replicas_in_sync
+
+
 @pytest.mark.slow
 def test_two_workers_give_the_weights_of_one_device(tmp_path):
     """Twenty steps; rows whose weights all sit with one worker, or nowhere; and micro-batches as well."""
