@@ -255,7 +255,7 @@ class _Run:
     def _fail(self, what: str) -> None:
         step = self.state.step
         message = f"{what} at step {step}; lower the learning rate, or train in float32"
-        if self.checkpoints is not None:
+        if self.checkpoints is not None and is_chief(self.strategy):  # All workers come here at once.
             first = (step - 1) * self.steps.accumulate
             batches = batches_from(self.dataset, first).take(self.steps.accumulate)
             path, records = keep_batch(batches, self.checkpoints.folder, step)

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from kbert.errors import InputError
-from kbert.training import AdamW, BestWeights, Checkpoints, CurvesImage, ProgressLog, SummaryLog, fit
+from kbert.training import AdamW, BestWeights, Checkpoints, CurvesImage, ProgressLog, SummaryLog, fit, loop
 from kbert.training.callbacks import read_metrics, seconds_trained
 from tests.training import small_run
 
@@ -225,6 +225,17 @@ def test_the_batch_of_a_loss_that_is_not_finite_is_kept(tmp_path):
     with np.load(tmp_path / "bad-batch-of-step-3.npz") as file:
         np.testing.assert_array_equal(file["1/inputs/value"], rows[5:6])
         assert sorted(file.files)[0] == "0/inputs/value" and "0/targets/weight" in file.files
+
+
+def test_of_several_workers_the_chief_alone_keeps_the_batch(tmp_path, monkeypatch):
+    """All of them see the NaN at once, and would write to one file."""
+    monkeypatch.setattr(loop, "is_chief", lambda strategy=None: False)
+    with pytest.raises(FloatingPointError, match="at step 1; lower the learning rate, or train in float32$"):
+        fit(
+            small_run.small_model(), AdamW(float("inf")), small_run.TwoLosses(), small_run.batches(),
+            steps_per_epoch=1, checkpoints=Checkpoints(tmp_path, 1),
+        )  # fmt: skip
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("every_steps", [1, 100], ids=["checkpoint", "epoch"])
