@@ -40,8 +40,9 @@ def in_phases(*phases: tuple[Batches, int]) -> Callable[[int], tf.data.Dataset]:
             skipped = min(first, count)
             first -= skipped
             # A phase that is over stays as an empty part: with it the shapes are declared as before, and
-            # the same kernels are chosen.
-            parts.append(batches_from(data, skipped).take(count - skipped))
+            # the same kernels are chosen. What it would skip is not read.
+            entry = skipped if skipped < count else 0
+            parts.append(batches_from(data, entry).take(count - skipped))
         return functools.reduce(tf.data.Dataset.concatenate, parts)
 
     return batches
