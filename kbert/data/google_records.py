@@ -70,12 +70,13 @@ def google_batches(
         As `pretraining_batches`; `next_sentence_label` only if the files have it.
 
     Raises:
-        InputError: A file is damaged, or its records are of neither form.
+        InputError: A file is damaged, its records are of neither form, or no file has any.
     """
     sizes = [count_records(file) for file in files]
     if not sum(sizes):
         raise InputError(f"{', '.join(map(str, files))}: no records")
-    form, has_label = _form_of(files[0])
+    # Google's tool leaves files empty where it has fewer instances than files.
+    form, has_label = _form_of(next(file for file, size in zip(files, sizes, strict=True) if size))
     records = shuffled_records(list(map(str, files)), sizes, seed=seed, shuffle_buffer=shuffle_buffer)
     rows = records.map(
         lambda epoch, number, serialized: parse(serialized, form, has_label),

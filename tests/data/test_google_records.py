@@ -155,6 +155,16 @@ def test_what_is_stored_is_what_is_read(form, names, corpus, settings, tmp_path)
     assert kinds.pop("mask_weights") == "float32" and set(kinds.values()) == {"int32"}
 
 
+def test_the_first_file_may_be_empty(corpus, settings, tmp_path):
+    description = write_records([corpus], tmp_path / "records", settings)
+    (tmp_path / "records/empty").touch()
+    files = [tmp_path / "records/empty", *sorted((tmp_path / "records").glob("*.tfrecord"))]
+    everything = description.num_records
+    assert rows_of(google_batches(files, everything, seed=1), 1) == rows_of(
+        google_batches(files[1:], everything, seed=1), 1
+    )
+
+
 def test_records_without_a_label_are_read_and_strange_ones_named(tmp_path):
     def write(name, columns):
         feature = {
