@@ -16,6 +16,8 @@ from kbert.text.sentence_pairs import sentence_pairs
 
 _BATCH_LINES = 2048
 _BATCH_CHARS = 1 << 20
+#: A longer word is [UNK], whatever the vocabulary.
+_MAX_WORD_CHARS = 200
 #: Lines on which the other casing is tried.
 _CASE_SAMPLE = 2048
 #: The other casing is better if it needs so much fewer pieces, or has so much less [UNK].
@@ -71,7 +73,8 @@ class _Inspection:
         self.sentence_lengths: Counter = Counter()
         self._document_lengths: Counter = Counter()
         self._unknown_characters: Counter = Counter()
-        self._unknown = self._one_sentence = self._longest = self._invalid = 0
+        self._too_long: Counter = Counter()
+        self._unknown = self._one_sentence = self._longest = self._characters = self._invalid = 0
         self._pairs = self._random_pairs = 0
         self._repeated = RepeatedLines()
         self._document = array("q")
@@ -87,6 +90,7 @@ class _Inspection:
         if text:
             self._repeated.add(line.strip())
             self._longest = max(self._longest, len(text))
+            self._characters += len(text)
         return text
 
     def add(self, texts: list[str]) -> None:
@@ -94,9 +98,14 @@ class _Inspection:
         unknown = rows.with_values(tf.cast(rows.values == self._tokenizer.vocab.unk_id, tf.int64))
         unknown_of_line = tf.reduce_sum(unknown, axis=1).numpy()
         self._unknown += int(unknown_of_line.sum())
-        self._unknown_characters += _unknown_characters(
+        words = _unknown_words(
             [text for text, n in zip(texts, unknown_of_line, strict=True) if n], self._tokenizer
         )
+        for word, count in words.items():
+            if len(word) > _MAX_WORD_CHARS:
+                self._too_long[len(word)] += count
+            else:
+                self._unknown_characters[_end_of_match(word, self._tokenizer.vocab)] += count
         for text, length in zip(texts, rows.row_lengths().numpy().tolist(), strict=True):
             if not text:
                 self.end_document()
@@ -131,6 +140,9 @@ class _Inspection:
             pieces=sum(length * number for length, number in self.sentence_lengths.items()),
             unknown=self._unknown,
             unknown_characters=self._unknown_characters,
+            too_long_words=self._too_long.total(),
+            too_long_characters=sum(length * count for length, count in self._too_long.items()),
+            characters=self._characters,
             sentence_lengths=self.sentence_lengths,
             document_lengths=self._document_lengths,
             longest_line=self._longest,
@@ -159,17 +171,15 @@ class _Lengths(Sequence):
         return [0] * min(self._lengths[index], self._longest)
 
 
-def _unknown_characters(texts: list[str], tokenizer: WordPieceTokenizer) -> Counter:
-    """For each word that is `[UNK]` the character at which no piece fits any more."""
+def _unknown_words(texts: list[str], tokenizer: WordPieceTokenizer) -> dict[str, int]:
+    """Each word that is `[UNK]`, and how often it comes."""
     if not texts:
-        return Counter()
+        return {}
     words, _, counts = tf.unique_with_counts(split_words(tf.constant(texts), tokenizer.lowercase).values)
     rows = tokenizer.tokenize(words)
     unknown = tf.reduce_any(rows == tokenizer.vocab.unk_id, axis=1).numpy()
-    characters = Counter()
-    for word, count in zip(words.numpy()[unknown], counts.numpy()[unknown].tolist(), strict=True):
-        characters[_end_of_match(word.decode(), tokenizer.vocab)] += count
-    return characters
+    found = zip(words.numpy()[unknown], counts.numpy()[unknown].tolist(), strict=True)
+    return {word.decode(): count for word, count in found}
 
 
 def _end_of_match(word: str, vocab: Vocab) -> str:

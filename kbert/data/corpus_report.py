@@ -8,6 +8,7 @@ from kbert.data.length_histogram import octaves, percentile, text_histogram
 
 _MANY_REPEATED = 0.1
 _MANY_UNKNOWN = 0.01
+_MUCH_TOO_LONG = 0.01
 _MANY_SINGLE = 0.5
 _MUCH_CUT = 0.05
 _FEW_PAIRS = 1000
@@ -25,6 +26,9 @@ class CorpusReport:
         pieces: Of all sentences, `[UNK]` included.
         unknown: Words that are `[UNK]`.
         unknown_characters: Character at which the vocabulary could not go on -> words lost to it.
+        too_long_words: Those of over 200 characters, which are `[UNK]` whatever the vocabulary.
+        too_long_characters: Of these.
+        characters: Of all lines.
         sentence_lengths: Length in pieces -> sentences.
         document_lengths: Length in pieces -> documents.
         longest_line: Characters of it.
@@ -45,6 +49,9 @@ class CorpusReport:
     pieces: int
     unknown: int
     unknown_characters: Counter
+    too_long_words: int
+    too_long_characters: int
+    characters: int
     sentence_lengths: Counter
     document_lengths: Counter
     longest_line: int
@@ -61,6 +68,11 @@ class CorpusReport:
     def unknown_share(self) -> float:
         """Share of the pieces that are `[UNK]`."""
         return self.unknown / self.pieces
+
+    @property
+    def too_long_share(self) -> float:
+        """Share of the characters that are lost in words of over 200; lower-casing may make some longer."""
+        return min(1.0, self.too_long_characters / self.characters)
 
     @property
     def cut_share(self) -> float:
@@ -116,10 +128,17 @@ class CorpusReport:
                 f"{self.repeated_share:.0%} of the lines are the same as an earlier one; a model learns "
                 "those by heart and little else; remove boilerplate and duplicates"
             )
-        if self.unknown_share > _MANY_UNKNOWN:
+        unknown_share = (self.unknown - self.too_long_words) / self.pieces
+        if unknown_share > _MANY_UNKNOWN:
             found.append(
-                f"{self.unknown_share:.1%} of the pieces are [UNK]; take a vocabulary made for this text "
+                f"{unknown_share:.1%} of the pieces are [UNK]; take a vocabulary made for this text "
                 "(build_vocab.py), or add what is missing (extend_vocab.py)"
+            )
+        if self.too_long_share > _MUCH_TOO_LONG:
+            found.append(
+                f"{self.too_long_share:.1%} of the characters stand in words of over 200, each of which is "
+                "[UNK]; if the language is written without spaces, have a segmenter put them between its "
+                "words first"
             )
         return found
 
@@ -136,6 +155,8 @@ class CorpusReport:
                 {"character": char, "code_points": [f"U+{ord(c):04X}" for c in char], "words": n}
                 for char, n in _most_frequent(self.unknown_characters, 100)
             ],
+            "too_long_words": self.too_long_words,
+            "too_long_share": self.too_long_share,
             "sentence_lengths": _length_figures(self.sentence_lengths),
             "document_lengths": _length_figures(self.document_lengths),
             "longest_line_characters": self.longest_line,
@@ -166,6 +187,7 @@ class CorpusReport:
             ("pieces", f"{self.pieces:,}"),
             ("  [UNK]", f"{self.unknown:,} ({self.unknown_share:.3%})"),
             ("  because of", _characters(self.unknown_characters)),
+            ("  too long", f"{self.too_long_words:,} words, {self.too_long_share:.2%} of all characters"),
             ("invalid UTF-8", f"{self.invalid_utf8:,}"),
             (
                 "pairs a pass",

@@ -15,6 +15,8 @@ from kbert.text.word_counts import count_words
 
 #: A longer word is rarely a word of a language; it would fill the vocabulary with parts of itself.
 _MAX_WORD_CHARS = 50
+#: From this share of the characters on it is told that they stand in longer words.
+_MUCH_TOO_LONG = 0.01
 #: A pair of pieces seen only once says nothing about the next text.
 _MIN_PAIR_COUNT = 2
 #: If the characters alone take up more of the vocabulary, few places are left for words.
@@ -59,8 +61,8 @@ def train_vocab(
         max_words: Most distinct words to count at a time, see `count_words`; it bounds the memory.
 
     Raises:
-        InputError: There is no word in `texts`, the special tokens are not as described, or there is no
-            place for anything besides them.
+        InputError: `texts` have no word of up to 50 characters, the special tokens are not as described, or
+            there is no place for anything besides them.
 
     Example:
         >>> train_vocab(["low lower lowest", "low slow!"], 22).tokens[-4:]
@@ -121,13 +123,21 @@ def _first_entries(special_tokens: Sequence[str], unused: int) -> list[str]:
 
 
 def _count(texts: Iterable[str | bytes], lowercase: bool, max_words: int) -> dict[str, int]:
-    found = count_words(texts, lowercase, max_words)
-    counts = {word: n for word, n in found.counts.items() if len(word) <= _MAX_WORD_CHARS}
-    if not counts:
+    found = count_words(texts, lowercase, max_words, _MAX_WORD_CHARS)
+    if not found.counts:
+        spaces = ", with spaces between words" if found.too_long else ""
         raise InputError(
-            "there is no word in the texts to learn a vocabulary from; expected lines of plain text"
+            f"there is no word of up to {_MAX_WORD_CHARS} characters in the texts to learn a vocabulary "
+            f"from; expected lines of plain text{spaces}"
         )
-    logging.info("Counted %d words, %d of them different", found.total, len(counts))
+    logging.info("Counted %d words, %d of them different", found.total, len(found.counts))
+    too_long = found.too_long_characters / found.characters
+    if too_long > _MUCH_TOO_LONG:
+        logging.warning(
+            "%.0f%% of the characters stand in words of over %d, from which nothing is learned; if the "
+            "language is written without spaces, have a segmenter put them between its words first",
+            *(100 * too_long, _MAX_WORD_CHARS),
+        )
     if found.missed:
         logging.info(
             "There were over %d different words at a time: words seen up to %d times are left out, and no "
@@ -135,7 +145,7 @@ def _count(texts: Iterable[str | bytes], lowercase: bool, max_words: int) -> dic
             max_words,
             found.missed,
         )
-    return counts
+    return found.counts
 
 
 def _logged(pieces: Iterator[str], expected: int) -> Iterator[str]:

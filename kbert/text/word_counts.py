@@ -21,9 +21,11 @@ class WordCounts:
     """The words of a text, as `WordPieceTokenizer` tells them apart.
 
     Args:
-        counts: Word -> occurrences, without words of over 200 characters.
+        counts: Word -> occurrences, without words that are too long.
         total: All words, among them those that `counts` lost or left out.
-        too_long: Words of over 200 characters.
+        too_long: Those that are too long.
+        characters: Of all words.
+        too_long_characters: Of those that are too long.
         missed: By how much a count can be too low; 0 if all are exact. A word that is not in `counts` stands
             in the text at most so many times.
     """
@@ -31,11 +33,16 @@ class WordCounts:
     counts: dict[str, int]
     total: int
     too_long: int
+    characters: int
+    too_long_characters: int
     missed: int
 
 
 def count_words(
-    texts: Iterable[str | bytes], lowercase: bool = True, max_words: int = 1_000_000
+    texts: Iterable[str | bytes],
+    lowercase: bool = True,
+    max_words: int = 1_000_000,
+    max_chars: int = _MAX_WORD_CHARS,
 ) -> WordCounts:
     """Counts the words of texts that are read once, one after the other.
 
@@ -49,6 +56,7 @@ def count_words(
         lowercase: Whether to lower-case and to strip accents.
         max_words: Most words to remember, at least 2; those of one batch of 4 MB may come on top. A word
             takes some 120 bytes.
+        max_chars: Most characters of a word; longer ones are too long.
 
     Example:
         >>> count_words(["Low, lower", "low"]).counts
@@ -58,19 +66,21 @@ def count_words(
         Misra and Gries, 1982, "Finding repeated elements"; Agarwal et al., 2012, "Mergeable summaries".
     """
     counts: dict[str, int] = {}
-    total = too_long = missed = 0
+    total = too_long = characters = too_long_characters = missed = 0
     for words, times in map(lambda batch: _count_batch(batch, lowercase), _batches(texts)):
         for word, n in zip(words, times, strict=True):
             total += n
-            if len(word) > _MAX_WORD_CHARS:
+            characters += n * len(word)
+            if len(word) > max_chars:
                 too_long += n
+                too_long_characters += n * len(word)
             else:
                 counts[word] = counts.get(word, 0) + n
         if len(counts) > max_words:
             lowered = _count_at(counts, max_words // 2)
             counts = {word: n - lowered for word, n in counts.items() if n > lowered}
             missed += lowered
-    return WordCounts(counts, total, too_long, missed)
+    return WordCounts(counts, total, too_long, characters, too_long_characters, missed)
 
 
 def _batches(texts: Iterable[str | bytes]) -> Iterator[list[bytes]]:

@@ -101,6 +101,18 @@ def test_what_ruins_a_run_is_warned_of(case):
     assert sum(message.replace("\\", "") in warning for warning in warnings) == 1, warnings
 
 
+def test_words_that_are_too_long_are_no_fault_of_the_vocabulary():
+    """As of Thai, which has no spaces; each is one [UNK] among many pieces, but much of the text."""
+    report = inspect("a" + "b" * 200 + "\n" + "the film is good. " * 40)
+    assert (report.unknown, report.too_long_words, report.unknown_characters) == (1, 1, {})
+    assert report.too_long_share == pytest.approx(201 / (201 + 40 * 18 - 1))
+    told = [warning for warning in report.warnings() if "[UNK]" in warning]
+    assert len(told) == 1 and "21.8% of the characters stand in words of over 200" in told[0]
+    assert "1 words, 21.85% of all characters" in report.table()
+    assert report.to_dict()["too_long_words"] == 1
+    assert not any("over 200" in warning for warning in inspect("ab" * 100 + "\nthe film").warnings())
+
+
 def test_the_wrong_casing_is_noticed_either_way():
     text = good_corpus().replace("the", "The").replace("film", "Film")
     assert inspect(text).better_lowercase is None

@@ -64,7 +64,7 @@ def test_json_lines_may_have_their_text_anywhere(tmp_path):
     ("content", "output", "message"),
     [
         (None, "vocab.txt", "no such file"),
-        (b"\n \n", "vocab.txt", "no word in the texts"),
+        (b"\n \n", "vocab.txt", "no word of up to 50 characters"),
         ("好\n".encode() + "中文\n".encode("gbk"), "vocab.txt", "in.txt:2: is no UTF-8"),
         (b"\n", "", "is a folder; name a file in it"),  # Told before the text, which has no word, is read.
         (b"\n", "in.txt/vocab.txt", "in.txt: cannot be written to (Not a directory)"),

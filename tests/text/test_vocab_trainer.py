@@ -104,14 +104,22 @@ def test_a_small_corpus_gives_fewer_and_says_so(caplog):
     assert "10 entries, not 100" in caplog.text
 
 
-def test_very_long_words_are_not_learned():
-    vocab = train_vocab(["ab" * 26, "cd cd"] * 5, 100)
+@pytest.mark.parametrize("length", [52, 202])
+def test_very_long_words_are_not_learned_and_many_are_told(length, caplog):
+    """As lines of Thai, which has no spaces: all of it would be lost, without a word."""
+    long = "ab" * (length // 2)
+    vocab = train_vocab([long, "cd cd"] * 5, 100)
     assert vocab.tokens[5:] == ("c", "##c", "d", "##d", "cd")
+    assert f"{100 * length / (length + 4):.0f}% of the characters stand in words of over 50" in caplog.text
+    caplog.clear()
+    train_vocab([long, *["cd cd"] * 10_000], 100)
+    assert "of the characters" not in caplog.text
 
 
 @pytest.mark.parametrize("texts", [[], ["", " \n"], ["x" * 51]])
 def test_no_words_are_refused(texts):
-    with pytest.raises(InputError, match="no word"):
+    asked = "plain text, with spaces between words$" if texts == ["x" * 51] else "plain text$"
+    with pytest.raises(InputError, match=f"no word of up to 50 characters .* {asked}"):
         train_vocab(texts, 100)
 
 

@@ -35,6 +35,10 @@ def test_bytes_that_are_no_utf8_vanish_as_in_the_tokenizer():
 def test_words_that_are_always_unknown_are_only_numbered():
     found = count_words(["x" * 200 + " " + "y" * 201, "y" * 201 + " 中"])
     assert (found.counts, found.too_long, found.total) == ({"x" * 200: 1, "中": 1}, 2, 4)
+    assert (found.characters, found.too_long_characters) == (603, 402)
+    # Also where there are too many to remember any.
+    found = count_words([" ".join("x" * n for n in range(4, 9))], max_words=2, max_chars=6)
+    assert (found.too_long, found.characters, found.too_long_characters) == (2, 30, 15)
 
 
 @pytest.mark.parametrize("seed", range(3))
