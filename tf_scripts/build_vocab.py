@@ -27,7 +27,9 @@ _VOCAB_SIZE = flags.DEFINE_integer(
     lower_bound=1,
 )
 _LOWERCASE = flags.DEFINE_boolean(
-    "lowercase", True, "Lower-case and strip accents; models must be told the same."
+    "lowercase",
+    True,
+    "Lower-case and strip accents, also vowel signs (Thai, Hindi); models must do the same.",
 )
 _SPECIAL_TOKENS = flags.DEFINE_list(
     "special_tokens",

@@ -11,15 +11,16 @@ from kbert.data.corpus_report import CorpusReport
 from kbert.data.repeated_lines import RepeatedLines
 from kbert.errors import InputError
 from kbert.text import Vocab, WordPieceTokenizer
-from kbert.text.normalization import split_words
+from kbert.text.normalization import share_of_lost_signs, split_words
 from kbert.text.sentence_pairs import sentence_pairs
 
 _BATCH_LINES = 2048
 _BATCH_CHARS = 1 << 20
 #: A longer word is [UNK], whatever the vocabulary.
 _MAX_WORD_CHARS = 200
-#: Lines on which the other casing is tried.
+#: Lines on which the other casing is tried; and characters of each that are looked at for vowel signs.
 _CASE_SAMPLE = 2048
+_SAMPLE_CHARS = 1000
 #: The other casing is better if it needs so much fewer pieces, or has so much less [UNK].
 _FEWER_PIECES, _LESS_UNKNOWN = 0.02, 0.01
 
@@ -153,6 +154,11 @@ class _Inspection:
             max_length=self._max_length,
             pairs=self._pairs if documents > 1 else 0,
             random_pairs=self._random_pairs if documents > 1 else 0,
+            lost_signs_share=(
+                share_of_lost_signs(text[:_SAMPLE_CHARS] for text in self._sample)
+                if self._tokenizer.lowercase
+                else 0.0
+            ),
             better_lowercase=_better_lowercase(self._sample, self._tokenizer),
         )
 

@@ -9,6 +9,7 @@ from kbert.data.length_histogram import octaves, percentile, text_histogram
 _MANY_REPEATED = 0.1
 _MANY_UNKNOWN = 0.01
 _MUCH_TOO_LONG = 0.01
+_MANY_LOST = 0.02
 _MANY_SINGLE = 0.5
 _MUCH_CUT = 0.05
 _FEW_PAIRS = 1000
@@ -39,6 +40,8 @@ class CorpusReport:
         max_length: Most pieces of [CLS] A [SEP] B [SEP].
         pairs: Next-sentence pairs that one pass gives; 0 if there is but one document.
         random_pairs: Those of them whose B is from another document.
+        lost_signs_share: Of the letters, what lower-casing takes away from those without case, such as vowel
+            signs; 0 where nothing is lower-cased.
         better_lowercase: The casing that fits the vocabulary better than the one asked for; None if that is
             the better one.
     """
@@ -62,6 +65,7 @@ class CorpusReport:
     max_length: int
     pairs: int
     random_pairs: int
+    lost_signs_share: float
     better_lowercase: bool | None
 
     @property
@@ -134,6 +138,11 @@ class CorpusReport:
                 f"{unknown_share:.1%} of the pieces are [UNK]; take a vocabulary made for this text "
                 "(build_vocab.py), or add what is missing (extend_vocab.py)"
             )
+        if self.lost_signs_share > _MANY_LOST:
+            found.append(
+                f"lower-casing takes {self.lost_signs_share:.0%} of the letters away, such as vowel signs, "
+                "so that other words become the same; take a vocabulary of build_vocab.py --nolowercase"
+            )
         if self.too_long_share > _MUCH_TOO_LONG:
             found.append(
                 f"{self.too_long_share:.1%} of the characters stand in words of over 200, each of which is "
@@ -157,6 +166,7 @@ class CorpusReport:
             ],
             "too_long_words": self.too_long_words,
             "too_long_share": self.too_long_share,
+            "lost_signs_share": self.lost_signs_share,
             "sentence_lengths": _length_figures(self.sentence_lengths),
             "document_lengths": _length_figures(self.document_lengths),
             "longest_line_characters": self.longest_line,

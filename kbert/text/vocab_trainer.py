@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from absl import logging
 
 from kbert.errors import InputError
+from kbert.text.normalization import share_of_lost_signs
 from kbert.text.vocab import PAD, SPECIAL_TOKENS, Vocab
 from kbert.text.word_counts import count_words
 
@@ -17,6 +18,9 @@ from kbert.text.word_counts import count_words
 _MAX_WORD_CHARS = 50
 #: From this share of the characters on it is told that they stand in longer words.
 _MUCH_TOO_LONG = 0.01
+#: Of the text, looked at for signs that lower-casing takes away; and their share that is told.
+_SAMPLE = 1 << 18
+_MANY_LOST = 0.02
 #: A pair of pieces seen only once says nothing about the next text.
 _MIN_PAIR_COUNT = 2
 #: If the characters alone take up more of the vocabulary, few places are left for words.
@@ -50,7 +54,7 @@ def train_vocab(
             next.
         vocab_size: Upper limit of the entries. A small corpus can yield fewer (a warning says so); of
             more characters than there are places, the rarest are left out.
-        lowercase: Whether to lower-case and to strip accents.
+        lowercase: Whether to lower-case and to strip accents, vowel signs of Thai or Hindi among them.
         special_tokens: In the order of their ids: [PAD], which has id 0, then the other four, and any of
             your own, in brackets as `[NAME]`.
         unused: Places for later, "[unused0]" and on, after [PAD]; with 99 of them [UNK], [CLS], [SEP] and
@@ -123,7 +127,9 @@ def _first_entries(special_tokens: Sequence[str], unused: int) -> list[str]:
 
 
 def _count(texts: Iterable[str | bytes], lowercase: bool, max_words: int) -> dict[str, int]:
-    found = count_words(texts, lowercase, max_words, _MAX_WORD_CHARS)
+    found = count_words(
+        _told_of_lost_signs(texts) if lowercase else texts, lowercase, max_words, _MAX_WORD_CHARS
+    )
     if not found.counts:
         spaces = ", with spaces between words" if found.too_long else ""
         raise InputError(
@@ -146,6 +152,24 @@ def _count(texts: Iterable[str | bytes], lowercase: bool, max_words: int) -> dic
             found.missed,
         )
     return found.counts
+
+
+def _told_of_lost_signs(texts: Iterable[str | bytes]) -> Iterator[str | bytes]:
+    """The same texts; if lower-casing takes much of the first ones away, that is told."""
+    texts, first, size = iter(texts), [], 0
+    for text in texts:
+        first.append(text)
+        size += len(text)
+        if size >= _SAMPLE:
+            break
+    lost = share_of_lost_signs(text[:_SAMPLE] for text in first)
+    if lost > _MANY_LOST:
+        logging.warning(
+            "Lower-casing takes %.0f%% of the letters away, such as vowel signs, so that other words become "
+            "the same; --nolowercase keeps them",
+            100 * lost,
+        )
+    return itertools.chain(first, texts)
 
 
 def _logged(pieces: Iterator[str], expected: int) -> Iterator[str]:

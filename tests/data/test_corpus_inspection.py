@@ -113,6 +113,13 @@ def test_words_that_are_too_long_are_no_fault_of_the_vocabulary():
     assert not any("over 200" in warning for warning in inspect("ab" * 100 + "\nthe film").warnings())
 
 
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_signs_that_lower_casing_takes_away_are_told(lowercase):
+    report = inspect("ม้า กา\nกา", WordPieceTokenizer(VOCAB, lowercase=lowercase))
+    assert report.lost_signs_share == report.to_dict()["lost_signs_share"] == (1 / 7 if lowercase else 0)
+    assert any("14% of the letters away" in warning for warning in report.warnings()) == lowercase
+
+
 def test_the_wrong_casing_is_noticed_either_way():
     text = good_corpus().replace("the", "The").replace("film", "Film")
     assert inspect(text).better_lowercase is None

@@ -116,6 +116,27 @@ def test_very_long_words_are_not_learned_and_many_are_told(length, caplog):
     assert "of the characters" not in caplog.text
 
 
+THAI = "ม้า กิน หญ้า ที่ ทุ่ง"
+FRENCH = "L'élève a été naïf à l'école, où il a mangé des pâtes."
+
+
+@pytest.mark.parametrize(
+    ("texts", "lowercase", "told"),
+    [
+        ([THAI] * 50, True, True),
+        ([THAI.encode()] * 50, True, True),
+        ([THAI] * 50, False, False),
+        ([FRENCH] * 50, True, False),
+        ([FRENCH] * 200 + [THAI], True, False),
+    ],
+)
+def test_signs_that_lower_casing_takes_away_are_told(texts, lowercase, told, caplog):
+    """In Thai they are vowels and tones: without them a horse, ม้า, comes, มา."""
+    vocab = train_vocab(iter(texts), 200, lowercase)
+    assert ("takes 41% of the letters away" in caplog.text and "--nolowercase" in caplog.text) == told
+    assert vocab.tokens == train_vocab(texts[::-1], 200, lowercase).tokens
+
+
 @pytest.mark.parametrize("texts", [[], ["", " \n"], ["x" * 51]])
 def test_no_words_are_refused(texts):
     asked = "plain text, with spaces between words$" if texts == ["x" * 51] else "plain text$"
