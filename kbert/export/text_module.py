@@ -108,7 +108,8 @@ class TextModule(tf.Module, abc.ABC):
         """The graph of `serving_default`.
 
         Args:
-            *texts: string (B,), UTF-8; invalid bytes are dropped; B may be 0.
+            *texts: string (B,), UTF-8; B may be 0. Of invalid bytes the model sees nothing; where characters
+                are counted or given back they are one, U+FFFD.
 
         Raises:
             tf.errors.InvalidArgumentError: An input is not of its rank, or they differ in length.
