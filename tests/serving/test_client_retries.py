@@ -1,5 +1,7 @@
 import asyncio
 import email.utils
+import os
+import signal
 import socket
 import socketserver
 import threading
@@ -210,6 +212,24 @@ def test_connections_that_rested_for_long_are_not_used_again(monkeypatch):
         client.predict(["a"])
         client.predict(["b"])
         assert [request.connection for request in server.requests] == [1, 2]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the server's threads stay in this process
+def test_a_forked_process_opens_its_own_connection():
+    with ScriptedServer() as server, Client(server.url, "m", timeout_seconds=5) as client:
+        client.predict(["a"])
+        with client._transport._connections._lock:  # as another thread may, which the fork does not copy
+            child = os.fork()
+            if child == 0:
+                signal.alarm(10)
+                try:
+                    os._exit(0 if client.predict(["b"])[0]["echo"] == "b" else 2)
+                finally:
+                    os._exit(1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert client.predict(["c"])[0]["echo"] == "c"
+        assert [request.connection for request in server.requests] == [1, 2, 1]
 
 
 def echo_of(text):
