@@ -1,5 +1,6 @@
 import asyncio
 import email.utils
+import errno
 import os
 import signal
 import socket
@@ -305,6 +306,33 @@ def test_nobody_there_is_asked_again_and_then_an_input_error(make):
         InputError, match=r"no answer \(Connection refused\); is the server running there\? \(4 tries\)"
     ):
         make("http://127.0.0.1:1", "k").predict(["a"])
+
+
+@pytest.mark.usefixtures("no_waits")
+@pytest.mark.parametrize(
+    "failure",
+    [
+        socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"),
+        OSError(errno.EHOSTUNREACH, "No route to host"),
+        OSError(errno.ETIMEDOUT, "Connection timed out"),
+    ],
+    ids=["name", "route", "the system's own time limit"],
+)
+def test_a_server_that_cannot_be_reached_for_a_moment(make, failure, monkeypatch):
+    tries, open_socket = [], http_connections._open_socket
+
+    def fail_twice(*arguments):
+        tries.append(arguments)
+        if len(tries) < 3:
+            raise failure
+        return open_socket(*arguments)
+
+    monkeypatch.setattr(http_connections, "_open_socket", fail_twice)
+    with ScriptedServer() as server:
+        assert make(server.url, "m").predict(["a"])[0]["echo"] == "a"
+        tries.clear()
+        with pytest.raises(InputError, match=rf"no answer \({failure.strerror}\); .* \(2 tries\)"):
+            make(server.url, "m", max_tries=2).predict(["a"])
 
 
 def test_a_server_that_comes_up_late(make):
