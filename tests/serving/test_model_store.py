@@ -144,6 +144,38 @@ def test_what_is_loaded_survives_its_folder(folder, open_store):
     assert serving(store) == 1
 
 
+def test_another_export_with_the_same_number_replaces_the_first(folder, open_store, monkeypatch):
+    store = open_store(ModelConfig("k", folder))
+    following = shutil.copytree(folder / "1", folder.parent / "following")
+    (following / "saved_model.pb").touch()
+    loaded, load = [], store._load_and_warm_up
+
+    def load_and_note(path, name):
+        loaded.append(load(path, name))
+        return loaded[-1]
+
+    monkeypatch.setattr(store, "_load_and_warm_up", load_and_note)
+    with store.using("k") as first:
+        store.poll()
+        assert loaded == []
+    shutil.rmtree(folder / "1")
+    (folder / "1").mkdir()  # a copy is under way
+    store.poll()
+    state = store.states("k")[1]
+    assert (state.state, state.code) == ("AVAILABLE", "INTERNAL") and "cannot be loaded" in state.message
+    (folder / "1").rmdir()
+    store.poll()
+    assert serving(store) == 1
+    following.rename(folder / "1")
+    for _ in range(2):
+        store.poll()
+        assert serving(store) == 1 and (store.states("k")[1].code, len(loaded)) == ("OK", 1)
+    with store.using("k") as second:
+        assert [second] == loaded and second is not first
+    with pytest.raises(RuntimeError, match="closed"):
+        first.predict("", TEXT)
+
+
 def test_labels_and_several_versions(folder, open_store):
     add(folder, 2)
     store = open_store(ModelConfig("k", folder, latest=0, labels={"stable": 1, "canary": 2}))
