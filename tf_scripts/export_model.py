@@ -78,8 +78,9 @@ def fine_tuned_module():
 def main():
     check_flags()
     from kbert import checkpoints, inference
-    from kbert.export import MaskFiller, add_attention, export
+    from kbert.export import MaskFiller, add_attention, check_export_dir, export
 
+    check_export_dir(FLAGS.export_dir)
     task = checkpoints.read_spec(FLAGS.model_dir)["task"]
     if task is not None and task.get("name") == "pretraining":
         if FLAGS.precision != "float32":

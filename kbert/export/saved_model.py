@@ -48,9 +48,10 @@ def export(module, export_dir: str | os.PathLike, *, warmup_filters: Sequence[Se
         Path of the version folder.
 
     Raises:
-        InputError: The model answers with NaN, or a filter names no output.
+        InputError: As of `check_export_dir`; or the model answers with NaN, or a filter names no output.
         SelfTestError: The self-test failed; the message says in which check.
     """
+    check_export_dir(export_dir)
     export_dir = os.path.abspath(export_dir)
     answered = samples.answered(module)
     check_filters(warmup_filters, answered)
@@ -69,6 +70,20 @@ def export(module, export_dir: str | os.PathLike, *, warmup_filters: Sequence[Se
         return _publish(moved, export_dir)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def check_export_dir(export_dir: str | os.PathLike) -> None:
+    """Refuses a place that is no folder of this machine; otherwise a folder `gs:` would be made here.
+
+    Raises:
+        InputError: It is a URI.
+    """
+    path = os.fspath(export_dir)
+    if "://" in path:
+        raise InputError(
+            f"{path}: exports are written to folders of this machine, where they are tested; export to one, "
+            f"and copy its version folder to {path}"
+        )
 
 
 def verify(folder: str | os.PathLike, forbidden_paths: Sequence[str] = ()) -> dict[str, Any]:

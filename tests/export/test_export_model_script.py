@@ -60,6 +60,14 @@ def test_script_refuses_what_is_no_model(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
+def test_script_refuses_a_bucket_before_it_reads_the_model(tmp_path):
+    process = run(f"--model_dir={tmp_path}/nowhere", "--export_dir=gs://bucket/mine")
+    assert process.returncode == 2 and "Traceback" not in process.stderr
+    last = process.stderr.splitlines()[-1]
+    assert last.startswith("error: gs://bucket/mine: exports are written to folders")
+
+
 @pytest.mark.parametrize(
     ("flag", "said"),
     [

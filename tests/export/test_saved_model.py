@@ -158,6 +158,13 @@ def test_failed_self_test_leaves_nothing(make_module, tmp_path):
     assert os.listdir(tmp_path) == ["1"]
 
 
+def test_a_bucket_is_no_folder(make_module, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="gs://bucket/mine: exports are written to folders of this machine"):
+        export(make_module(), "gs://bucket/mine")
+    assert os.listdir() == []
+
+
 def test_a_model_that_diverged_is_the_users_to_mend(make_module, make_model, tmp_path):
     module = make_module()
     module.weights[0].assign(module.weights[0] * np.nan)
