@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -50,6 +51,7 @@ def export(module, export_dir: str | os.PathLike, *, warmup_filters: Sequence[Se
     Raises:
         InputError: As of `check_export_dir`; or the model answers with NaN, or a filter names no output.
         SelfTestError: The self-test failed; the message says in which check.
+        OSError: The folder cannot be written, or the disk is full.
     """
     check_export_dir(export_dir)
     export_dir = os.path.abspath(export_dir)
@@ -68,6 +70,8 @@ def export(module, export_dir: str | os.PathLike, *, warmup_filters: Sequence[Se
             "self-test passed: %d checks, answers within %.1e", report["checks"], report["difference"]
         )
         return _publish(moved, export_dir)
+    except tf.errors.ResourceExhaustedError as error:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), export_dir) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
