@@ -234,11 +234,11 @@ class ModelStore:
 
     def _load_and_warm_up(self, path: Path, name: str) -> LoadedModel:
         model = LoadedModel(path, name)
-        started, status = time.perf_counter(), "OK"
+        started, status = time.perf_counter(), "INVALID_ARGUMENT"
         try:
             requests = run_warmup(model)
-        except InputError:
-            status = "INVALID_ARGUMENT"
+            status = "OK"
+        except BaseException:
             model.close()
             raise
         finally:

@@ -93,7 +93,9 @@ def test_the_old_version_stays_until_its_last_request_is_done(folder, open_store
 
 
 @pytest.mark.slow_after_first
-@pytest.mark.parametrize("damage", ["no graph", "half a graph", "no weights", "warm-up fails"])
+@pytest.mark.parametrize(
+    "damage", ["no graph", "half a graph", "no weights", "warm-up fails", "no warm-up file"]
+)
 def test_a_broken_version_changes_nothing_until_it_is_whole(folder, open_store, damage):
     store = open_store(ModelConfig("k", folder))
     add(folder, 2)
@@ -104,9 +106,11 @@ def test_a_broken_version_changes_nothing_until_it_is_whole(folder, open_store, 
         (folder / "2" / "saved_model.pb").write_bytes(whole[: len(whole) // 2])
     elif damage == "no weights":
         (folder / "2" / "variables").rename(folder / "variables")
-    else:
+    elif damage == "warm-up fails":
         (folder / "2" / "assets.extra").mkdir()
         (folder / "2" / "assets.extra" / "tf_serving_warmup_requests").write_bytes(b"garbage" * 9)
+    else:  # what cannot be read, even by root
+        (folder / "2" / "assets.extra" / "tf_serving_warmup_requests").mkdir(parents=True)
     for _ in range(2):
         store.poll()
         assert serving(store) == 1
@@ -117,6 +121,8 @@ def test_a_broken_version_changes_nothing_until_it_is_whole(folder, open_store, 
         (folder / "variables").rename(folder / "2" / "variables")
     elif damage == "warm-up fails":
         (folder / "2" / "assets.extra" / "tf_serving_warmup_requests").unlink()
+    elif damage == "no warm-up file":
+        (folder / "2" / "assets.extra" / "tf_serving_warmup_requests").rmdir()
     else:
         (folder / "2" / "saved_model.pb").write_bytes(whole)
     store.poll()
