@@ -29,9 +29,15 @@ class Blocking:
         self._make = lambda: AsyncClient(url, model, **options)
 
     def predict(self, *arguments):
+        return self._ask("predict", *arguments)
+
+    def classify(self, *arguments):
+        return self._ask("classify", *arguments)
+
+    def _ask(self, method, *arguments):
         async def ask():
             async with self._make() as client:
-                return await client.predict(*arguments)
+                return await getattr(client, method)(*arguments)
 
         return asyncio.run(ask())
 
@@ -353,6 +359,30 @@ def test_a_server_that_comes_up_late(make):
     finally:
         thread.join()
         server.__exit__()
+
+
+def answered(**outputs):
+    return reply("200 OK", {"predictions": [outputs]})
+
+
+def test_labels_of_another_version_are_not_put_to_the_numbers(make):
+    described = {
+        "serving_default": {"inputs": {"text": {}}, "outputs": {"probabilities": {}, "predicted": {}}},
+        "classify": {"inputs": {"inputs": {}}, "outputs": {"classes": {}, "scores": {}}},
+    }
+    metadata = reply("200 OK", {"metadata": {"signature_def": {"signature_def": described}}})
+    old, new = (answered(classes=classes, scores=[0, 0]) for classes in (["bad", "good"], ["good", "bad"]))
+    said = answered(probabilities=[0.1, 0.9], predicted=[False, True])
+    said_by_new = answered(probabilities=[0.8, 0.2], predicted=[True, False])
+    with ScriptedServer(metadata, old, said, old) as server:
+        assert make(server.url, "m").classify(["a"])[0].labels == ("good",)
+    with ScriptedServer(metadata, old, said, new, said_by_new, new) as server:
+        (found,) = make(server.url, "m").classify(["a"])
+        assert found.labels == ("good",) and found.probabilities == {"good": 0.8, "bad": 0.2}
+    with ScriptedServer(metadata, old, said, new, said, old) as server:
+        with pytest.raises(ServerError, match="m: the labels change from request to request"):
+            make(server.url, "m").classify(["a"])
+        assert len(server.requests) == 6
 
 
 def test_waits_are_random_grow_and_end(monkeypatch):
