@@ -1,7 +1,7 @@
 """Makes a SavedModel of a fine-tuned model, raw text in and answers out, as the next version of a folder.
 
 The version appears only after a fresh process has loaded it the way TF Serving does and has given the
-answers of the model. The last line on stdout is its path.
+answers of the model. The last line on stdout is its path. Exit code 1 says that it has not, and why.
 
 Example:
   python tf_scripts/export_model.py --model_dir=runs/mine --export_dir=saved_models/mine
@@ -10,11 +10,13 @@ Example:
 """
 
 import os
+import sys
 
 from absl import flags, logging
 
 from kbert import entry
 from kbert.errors import InputError
+from kbert.whole_files import check_local
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model_dir", None, "Folder made by finetune.py, or by pretrain.py.", required=True)
@@ -78,8 +80,9 @@ def fine_tuned_module():
 def main():
     check_flags()
     from kbert import checkpoints, inference
-    from kbert.export import MaskFiller, add_attention, export
+    from kbert.export import MaskFiller, SelfTestError, add_attention, export
 
+    check_local(FLAGS.export_dir)
     task = checkpoints.read_spec(FLAGS.model_dir)["task"]
     if task is not None and task.get("name") == "pretraining":
         if FLAGS.precision != "float32":
@@ -91,7 +94,11 @@ def main():
     if FLAGS.attention:
         add_attention(module)
     filters = [names.split(",") for names in FLAGS.warmup_filter]
-    version = export(module, FLAGS.export_dir, warmup_filters=filters)
+    try:
+        version = export(module, FLAGS.export_dir, warmup_filters=filters)
+    except SelfTestError as error:
+        sys.stderr.write(f"error: {FLAGS.export_dir}: {' '.join(str(error).split())}\n")
+        sys.exit(1)
     base = os.path.dirname(version)
     name = os.path.basename(base)
     logging.info(

@@ -1,8 +1,9 @@
 """Tests an export: loads it in a fresh process as TF Serving does and compares its answers with those in it.
 
-Exit code 0 says that what this machine runs answers as the model did where it was exported; 1 that a check
-did not hold, and which. Needs no model folder, but kbert with its packages; where TensorFlow and
-tensorflow-text are all there is, kbert/export/self_test.py alone does the same: python self_test.py FOLDER.
+Exit code 0 says that the TensorFlow of this Python answers, on the CPU, as the model did where it was
+exported; 1 that a check did not hold, and which. TF Serving has a TensorFlow of its own, which is not asked.
+Needs no model folder, but kbert with its packages; where TensorFlow and tensorflow-text are all there is,
+kbert/export/self_test.py alone does the same: python self_test.py FOLDER.
 
 Example:
   python tf_scripts/verify_export.py --version=saved_models/mine/1

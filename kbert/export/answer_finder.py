@@ -99,10 +99,9 @@ class AnswerFinder(TextModule):
 
     def _decode(self, windows: Windows, begins, ends, chars: tf.RaggedTensor) -> dict[str, tf.Tensor]:
         """What the model says of the windows as answers; `begins` and `ends` int32 (B, None), ragged."""
-        outputs = self._predict(self._padded(windows.token_ids, windows.segment_ids))
-        starting, ending = (
-            tf.cast(outputs[name], tf.float32) for name in (features.START_LOGITS, features.END_LOGITS)
-        )
+        inputs = self._padded(windows.token_ids, windows.segment_ids)
+        dtypes = {features.START_LOGITS: tf.float32, features.END_LOGITS: tf.float32}
+        starting, ending = self._outputs(dtypes, inputs, windows.token_ids.row_lengths()).values()
         shape, count = tf.stack([-1, tf.shape(starting)[1]]), tf.cast(chars.nrows(), tf.int32)
         spans = possible_spans(
             starting,

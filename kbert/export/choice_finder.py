@@ -50,12 +50,11 @@ class ChoiceFinder(TextModule):
             sep_id=vocab.sep_id,
         )
         lengths = tf.where(exists, tf.reshape(tf.cast(token_ids.row_lengths(), tf.int32), [count, each]), 0)
-        inputs = self._padded(token_ids, segment_ids)
-        # Not -1 for the width, which cannot be inferred for no rows.
-        shape = [count, each, tf.shape(inputs[features.TOKEN_IDS])[1]]
-        rows = {name: tf.reshape(values, shape) for name, values in inputs.items()}
-        rows[features.PADDING_MASK] *= tf.cast(exists, tf.int32)[:, :, tf.newaxis]
-        logits = tf.where(exists, tf.cast(self._predict(rows)[features.LOGITS], tf.float32), -1e9)
+        # To the model each choice is a question with one: choices meet in the softmax only.
+        rows = {name: values[:, tf.newaxis] for name, values in self._padded(token_ids, segment_ids).items()}
+        rows[features.PADDING_MASK] *= tf.reshape(tf.cast(exists, tf.int32), [-1, 1, 1])
+        found = self._outputs({features.LOGITS: tf.float32}, rows, tf.reshape(lengths, [-1]))
+        logits = tf.where(exists, tf.reshape(found[features.LOGITS], [count, each]), -1e9)
         probabilities = tf.where(exists, tf.nn.softmax(logits), 0.0)  # Also where there is no choice at all.
         best = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
         cut = tf.reshape(truncated | seconds_cut, [count, each]) & exists

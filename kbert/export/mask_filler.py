@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from kbert import features
 from kbert.errors import InputError
+from kbert.export.length_groups import by_length
 from kbert.export.text_module import TextModule, checked_texts
 from kbert.text import WordPieceTokenizer, pack, reference
 from kbert.text.vocab import MASK, SPECIAL_TOKENS
@@ -83,8 +84,10 @@ class MaskFiller(TextModule):
         # One column at least, as some kernels refuse what is empty; it is cut off again.
         inputs = self._padded(token_ids, segment_ids)
         inputs[features.MASK_POSITIONS] = masks.to_tensor(0, shape=tf.stack([-1, tf.maximum(width, 1)]))
-        logits = self._predict(inputs)[features.MLM_LOGITS][:, :width, : len(vocab)]
-        scores, candidates = tf.math.top_k(tf.nn.softmax(tf.cast(logits, tf.float32)), self.num_candidates)
+        best = by_length(
+            self._best_tokens, inputs, token_ids.row_lengths(), self.max_length, (tf.float32, tf.int32)
+        )
+        scores, candidates = (values[:, :width] for values in best)
         is_mask = tf.sequence_mask(masks.row_lengths(), width)[:, :, tf.newaxis]
         return {
             "tokens": tf.where(is_mask, tf.gather(tf.constant(vocab.tokens), candidates), ""),
@@ -94,6 +97,11 @@ class MaskFiller(TextModule):
             "num_tokens": tf.cast(token_ids.row_lengths(), tf.int32),
             "truncated": truncated | too_long | (all_masks.row_lengths() > MAX_MASKS),
         }
+
+    def _best_tokens(self, inputs):
+        """The probabilities and ids of the likeliest tokens for each blank, (R, M, K)."""
+        logits = self._predict(inputs)[features.MLM_LOGITS][:, :, : len(self.tokenizer.vocab)]
+        return tf.math.top_k(tf.nn.softmax(tf.cast(logits, tf.float32)), self.num_candidates)
 
     def reference(self, text):
         vocab = self.tokenizer.vocab

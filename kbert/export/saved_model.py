@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -49,8 +50,9 @@ def export(module, export_dir: str | os.PathLike, *, warmup_filters: Sequence[Se
         Path of the version folder.
 
     Raises:
-        InputError: The model answers with NaN, or a filter names no output.
+        InputError: The folder is an address; the model answers with NaN; or a filter names no output.
         SelfTestError: The self-test failed; the message says in which check.
+        OSError: The folder cannot be written, or the disk is full.
     """
     check_local(export_dir)
     export_dir = os.path.abspath(export_dir)
@@ -69,6 +71,8 @@ def export(module, export_dir: str | os.PathLike, *, warmup_filters: Sequence[Se
             "self-test passed: %d checks, answers within %.1e", report["checks"], report["difference"]
         )
         return _publish(moved, export_dir)
+    except tf.errors.ResourceExhaustedError as error:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), export_dir) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

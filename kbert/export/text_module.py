@@ -109,7 +109,8 @@ class TextModule(tf.Module, abc.ABC):
         """The graph of `serving_default`.
 
         Args:
-            *texts: string (B,), UTF-8; invalid bytes are dropped; B may be 0.
+            *texts: string (B,), UTF-8; B may be 0. Of invalid bytes the model sees nothing; where characters
+                are counted or given back they are one, U+FFFD.
 
         Raises:
             tf.errors.InvalidArgumentError: An input is not of its rank, or they differ in length.
@@ -192,12 +193,21 @@ class TextModule(tf.Module, abc.ABC):
         return pad(token_ids, segment_ids, pad_id=self.tokenizer.vocab.pad_id, length=length)
 
     def _output(self, name: str, token_ids: tf.RaggedTensor, segment_ids: tf.RaggedTensor) -> tf.Tensor:
-        """One output of the model for each row as a whole, float32; long rows stand with their like."""
+        """One output of the model for each row as a whole, float32."""
+        inputs = self._padded(token_ids, segment_ids)
+        return self._outputs({name: tf.float32}, inputs, token_ids.row_lengths())[name]
 
-        def of_rows(token_ids, segment_ids):
-            return tf.cast(self._predict(self._padded(token_ids, segment_ids))[name], tf.float32)
+    def _outputs(
+        self, dtypes: Mapping[str, tf.DType], inputs: Mapping[str, tf.Tensor], lengths: tf.Tensor, **options
+    ) -> dict[str, tf.Tensor]:
+        """Outputs of the model for rows of these lengths, in these types; arguments as of `by_length`."""
 
-        return by_length(of_rows, token_ids, segment_ids, self.max_length)
+        def of_rows(inputs):
+            outputs = self._predict(inputs)
+            return [tf.cast(outputs[name], dtype) for name, dtype in dtypes.items()]
+
+        found = by_length(of_rows, inputs, lengths, self.max_length, tuple(dtypes.values()), **options)
+        return dict(zip(dtypes, found, strict=True))
 
     def _answer_of_task(self, *texts) -> dict[str, Any]:
         """What the task itself answers to one row, without batch and graph.

@@ -28,7 +28,7 @@ class VersionState:
 
     Args:
         state: LOADING, AVAILABLE, UNLOADING or END.
-        code: Canonical code; not OK if it could not be loaded.
+        code: Canonical code; not OK if it, or what has replaced its files since, could not be loaded.
         message: Why not.
         tried: The content that was loaded, or could not be.
     """
@@ -45,7 +45,7 @@ class ModelStore:
     A new version is loaded and warmed up beside the old one, which is unloaded when the new one answers and
     its own last request is done. A version that cannot be loaded, because its copy is still under way, say,
     changes nothing: the old one stays, and the new one is tried again when its files have changed. So does
-    what is loaded when its folder disappears.
+    what is loaded when its folder disappears; where another export has its number, that replaces it.
 
     Args:
         configs: What to serve.
@@ -210,32 +210,35 @@ class ModelStore:
 
     def _load(self, name: str, version: int, path: Path) -> None:
         states = self._states.setdefault(name, {})
-        state = states.get(version)
-        if state and state.state == AVAILABLE:
+        state, content = states.get(version), fingerprint(path)
+        if state and state.tried == content:
             return
-        content = fingerprint(path)
-        if state and state.code != "OK" and state.tried == content:
-            return
-        with self._lock:
-            states[version] = VersionState(LOADING, tried=content)
+        # Another export may have taken the number since: it is loaded beside the old one, like a new version.
+        old = self._models.get(name, {}).get(version)
+        if old is None:
+            with self._lock:
+                states[version] = VersionState(LOADING, tried=content)
         try:
             model = self._load_and_warm_up(path, name)
         except InputError as error:
             logging.warning("%s; what was served before still is", error)
             with self._lock:
-                states[version] = VersionState(END, "INTERNAL", str(error), content)
+                states[version] = VersionState(AVAILABLE if old else END, "INTERNAL", str(error), content)
             return
         with self._lock:
             self._models.setdefault(name, {})[version] = model
             states[version] = VersionState(AVAILABLE, tried=content)
+        if old is not None:
+            self._free(old)
+            logging.info("%s: what was loaded of that number before is unloaded", path)
 
     def _load_and_warm_up(self, path: Path, name: str) -> LoadedModel:
         model = LoadedModel(path, name)
-        started, status = time.perf_counter(), "OK"
+        started, status = time.perf_counter(), "INVALID_ARGUMENT"
         try:
             requests = run_warmup(model)
-        except InputError:
-            status = "INVALID_ARGUMENT"
+            status = "OK"
+        except BaseException:
             model.close()
             raise
         finally:
@@ -245,15 +248,20 @@ class ModelStore:
 
     def _unload(self, name: str, version: int) -> None:
         with self._lock:
-            # From here on no request finds it; those that have it already are waited for.
             model = self._models[name].pop(version)
             self._states[name][version] = VersionState(UNLOADING)
+        self._free(model)
+        with self._lock:
+            self._states[name][version] = VersionState(END)
+        logging.info("%s: unloaded", model.path)
+
+    def _free(self, model: LoadedModel) -> None:
+        """Closes a model that no request finds any more, when those that have it already are done."""
+        with self._lock:
             self._lock.wait_for(lambda: self._users[model] == 0)
             del self._users[model]
-            self._states[name][version] = VersionState(END)
         model.close()
         gc.collect()
-        logging.info("%s: unloaded", model.path)
 
     def close(self) -> None:
         """Frees all models; no request may follow."""

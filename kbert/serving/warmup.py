@@ -35,13 +35,13 @@ def run_warmup(model: LoadedModel) -> int:
         How many requests were run; records of other APIs are passed over.
 
     Raises:
-        InputError: The file is damaged, or a recorded request fails.
+        InputError: The file cannot be read or is damaged, or a recorded request fails.
     """
     file = model.path / WARMUP_FILE
-    if not file.exists():
-        return 0
     count = 0
     try:
+        if not file.exists():
+            return 0
         for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
             log = prediction_log_pb2.PredictionLog.FromString(record)
             if log.WhichOneof("log_type") == "predict_log":
@@ -55,4 +55,7 @@ def run_warmup(model: LoadedModel) -> int:
         ) from error
     except (tf.errors.DataLossError, DecodeError) as error:
         raise InputError(f"{file}: not a file of PredictionLog records: {error}; export again") from error
+    except (OSError, tf.errors.OpError) as error:
+        reason = error.message if isinstance(error, tf.errors.OpError) else error.strerror
+        raise InputError(f"{file}: cannot be read: {reason}") from error
     return count

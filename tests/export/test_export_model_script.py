@@ -16,18 +16,19 @@ pytestmark = pytest.mark.serving
 REPOSITORY = pathlib.Path(__file__).parents[2]
 
 
-def run(*flags, script="export_model.py"):
-    return subprocess.run(
-        [sys.executable, f"tf_scripts/{script}", *flags],
-        cwd=REPOSITORY,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-    )
+#: Runs the script, but the process of the self-test is killed.
+KILLED = """
+import runpy
+from kbert.export import saved_model
+def verify(*_):
+    raise saved_model.SelfTestError("the self-test failed, exit code -9, at: answers\\n  of a batch")
+saved_model.verify = verify
+runpy.run_path("tf_scripts/export_model.py", run_name="__main__")
+"""
 
 
-@pytest.mark.slow
-def test_script_exports_a_model_folder(make_model, tokenizer, tmp_path):
+@pytest.fixture
+def model_folder(make_model, tokenizer, tmp_path):
     tokenizer.vocab.write(tmp_path / "vocab.txt")
     task = {
         "name": "classification",
@@ -37,7 +38,26 @@ def test_script_exports_a_model_folder(make_model, tokenizer, tmp_path):
         "lowercase": True,
     }
     save_folder(tmp_path / "model", make_model(), task, tmp_path / "vocab.txt")
-    process = run(f"--model_dir={tmp_path}/model", f"--export_dir={tmp_path}/served/mine", "--max_length=24")
+    return tmp_path / "model"
+
+
+def python(*arguments):
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+    )
+
+
+def run(*flags, script="export_model.py"):
+    return python(f"tf_scripts/{script}", *flags)
+
+
+@pytest.mark.slow
+def test_script_exports_a_model_folder(model_folder, tmp_path):
+    process = run(f"--model_dir={model_folder}", f"--export_dir={tmp_path}/served/mine", "--max_length=24")
     assert process.returncode == 0, process.stderr
     version = tmp_path / "served" / "mine" / "1"
     assert process.stdout == f"{version}\n"
@@ -52,12 +72,28 @@ def test_script_exports_a_model_folder(make_model, tokenizer, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_self_test_that_fails_is_one_line(model_folder, tmp_path):
+    process = python("-c", KILLED, f"--model_dir={model_folder}", f"--export_dir={tmp_path}/served")
+    assert process.returncode == 1 and "Traceback" not in process.stderr
+    told = f"error: {tmp_path}/served: the self-test failed, exit code -9, at: answers of a batch"
+    assert process.stderr.splitlines()[-1] == told and not os.listdir(tmp_path / "served")
+
+
+@pytest.mark.slow
 def test_script_refuses_what_is_no_model(tmp_path):
     process = run(f"--model_dir={tmp_path}/nowhere", f"--export_dir={tmp_path}/out")
     assert process.returncode == 2
     assert "Traceback" not in process.stderr
     assert "nowhere" in process.stderr.splitlines()[-1]
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_script_refuses_a_bucket_before_it_reads_the_model(tmp_path):
+    process = run(f"--model_dir={tmp_path}/nowhere", "--export_dir=gs://bucket/mine")
+    assert process.returncode == 2 and "Traceback" not in process.stderr
+    last = process.stderr.splitlines()[-1]
+    assert last.startswith("error: gs://bucket/mine: is an address")
 
 
 @pytest.mark.parametrize(

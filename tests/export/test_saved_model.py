@@ -1,4 +1,5 @@
 import base64
+import errno
 import json
 import os
 import shutil
@@ -156,6 +157,26 @@ def test_failed_self_test_leaves_nothing(make_module, tmp_path):
     with pytest.raises(SelfTestError, match="(?s)at: answers.*variable"):
         export(make_module(kind=KerasModelInside), tmp_path)
     assert os.listdir(tmp_path) == ["1"]
+
+
+def test_a_bucket_is_no_folder(make_module, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="gs://bucket/mine: is an address"):
+        export(make_module(), "gs://bucket/mine")
+    assert os.listdir() == []
+
+
+def test_a_full_disk_is_told_as_one(make_module, tmp_path, monkeypatch):
+    def save(*_, **__):
+        raise tf.errors.ResourceExhaustedError(None, None, "/out/variables; No space left on device")
+
+    monkeypatch.setattr(tf.saved_model, "save", save)
+    answered = [{"signature": "serving_default", "outputs": {}}]
+    monkeypatch.setattr(saved_model.samples, "answered", lambda module: answered)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        export(make_module(), tmp_path)
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path))
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_model_that_diverged_is_the_users_to_mend(make_module, make_model, tmp_path):

@@ -1,5 +1,8 @@
 import asyncio
 import email.utils
+import errno
+import os
+import signal
 import socket
 import socketserver
 import threading
@@ -26,9 +29,15 @@ class Blocking:
         self._make = lambda: AsyncClient(url, model, **options)
 
     def predict(self, *arguments):
+        return self._ask("predict", *arguments)
+
+    def classify(self, *arguments):
+        return self._ask("classify", *arguments)
+
+    def _ask(self, method, *arguments):
         async def ask():
             async with self._make() as client:
-                return await client.predict(*arguments)
+                return await getattr(client, method)(*arguments)
 
         return asyncio.run(ask())
 
@@ -212,6 +221,24 @@ def test_connections_that_rested_for_long_are_not_used_again(monkeypatch):
         assert [request.connection for request in server.requests] == [1, 2]
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the server's threads stay in this process
+def test_a_forked_process_opens_its_own_connection():
+    with ScriptedServer() as server, Client(server.url, "m", timeout_seconds=5) as client:
+        client.predict(["a"])
+        with client._transport._connections._lock:  # as another thread may, which the fork does not copy
+            child = os.fork()
+            if child == 0:
+                signal.alarm(10)
+                try:
+                    os._exit(0 if client.predict(["b"])[0]["echo"] == "b" else 2)
+                finally:
+                    os._exit(1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert client.predict(["c"])[0]["echo"] == "c"
+        assert [request.connection for request in server.requests] == [1, 2, 1]
+
+
 def echo_of(text):
     return reply("200 OK", {"predictions": [{"echo": text, "rows": 1}]})
 
@@ -287,6 +314,33 @@ def test_nobody_there_is_asked_again_and_then_an_input_error(make):
         make("http://127.0.0.1:1", "k").predict(["a"])
 
 
+@pytest.mark.usefixtures("no_waits")
+@pytest.mark.parametrize(
+    "failure",
+    [
+        socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"),
+        OSError(errno.EHOSTUNREACH, "No route to host"),
+        OSError(errno.ETIMEDOUT, "Connection timed out"),
+    ],
+    ids=["name", "route", "the system's own time limit"],
+)
+def test_a_server_that_cannot_be_reached_for_a_moment(make, failure, monkeypatch):
+    tries, open_socket = [], http_connections._open_socket
+
+    def fail_twice(*arguments):
+        tries.append(arguments)
+        if len(tries) < 3:
+            raise failure
+        return open_socket(*arguments)
+
+    monkeypatch.setattr(http_connections, "_open_socket", fail_twice)
+    with ScriptedServer() as server:
+        assert make(server.url, "m").predict(["a"])[0]["echo"] == "a"
+        tries.clear()
+        with pytest.raises(InputError, match=rf"no answer \({failure.strerror}\); .* \(2 tries\)"):
+            make(server.url, "m", max_tries=2).predict(["a"])
+
+
 def test_a_server_that_comes_up_late(make):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -305,6 +359,30 @@ def test_a_server_that_comes_up_late(make):
     finally:
         thread.join()
         server.__exit__()
+
+
+def answered(**outputs):
+    return reply("200 OK", {"predictions": [outputs]})
+
+
+def test_labels_of_another_version_are_not_put_to_the_numbers(make):
+    described = {
+        "serving_default": {"inputs": {"text": {}}, "outputs": {"probabilities": {}, "predicted": {}}},
+        "classify": {"inputs": {"inputs": {}}, "outputs": {"classes": {}, "scores": {}}},
+    }
+    metadata = reply("200 OK", {"metadata": {"signature_def": {"signature_def": described}}})
+    old, new = (answered(classes=classes, scores=[0, 0]) for classes in (["bad", "good"], ["good", "bad"]))
+    said = answered(probabilities=[0.1, 0.9], predicted=[False, True])
+    said_by_new = answered(probabilities=[0.8, 0.2], predicted=[True, False])
+    with ScriptedServer(metadata, old, said, old) as server:
+        assert make(server.url, "m").classify(["a"])[0].labels == ("good",)
+    with ScriptedServer(metadata, old, said, new, said_by_new, new) as server:
+        (found,) = make(server.url, "m").classify(["a"])
+        assert found.labels == ("good",) and found.probabilities == {"good": 0.8, "bad": 0.2}
+    with ScriptedServer(metadata, old, said, new, said, old) as server:
+        with pytest.raises(ServerError, match="m: the labels change from request to request"):
+            make(server.url, "m").classify(["a"])
+        assert len(server.requests) == 6
 
 
 def test_waits_are_random_grow_and_end(monkeypatch):

@@ -93,7 +93,9 @@ def test_the_old_version_stays_until_its_last_request_is_done(folder, open_store
 
 
 @pytest.mark.slow_after_first
-@pytest.mark.parametrize("damage", ["no graph", "half a graph", "no weights", "warm-up fails"])
+@pytest.mark.parametrize(
+    "damage", ["no graph", "half a graph", "no weights", "warm-up fails", "no warm-up file"]
+)
 def test_a_broken_version_changes_nothing_until_it_is_whole(folder, open_store, damage):
     store = open_store(ModelConfig("k", folder))
     add(folder, 2)
@@ -104,9 +106,11 @@ def test_a_broken_version_changes_nothing_until_it_is_whole(folder, open_store, 
         (folder / "2" / "saved_model.pb").write_bytes(whole[: len(whole) // 2])
     elif damage == "no weights":
         (folder / "2" / "variables").rename(folder / "variables")
-    else:
+    elif damage == "warm-up fails":
         (folder / "2" / "assets.extra").mkdir()
         (folder / "2" / "assets.extra" / "tf_serving_warmup_requests").write_bytes(b"garbage" * 9)
+    else:  # what cannot be read, even by root
+        (folder / "2" / "assets.extra" / "tf_serving_warmup_requests").mkdir(parents=True)
     for _ in range(2):
         store.poll()
         assert serving(store) == 1
@@ -117,6 +121,8 @@ def test_a_broken_version_changes_nothing_until_it_is_whole(folder, open_store, 
         (folder / "variables").rename(folder / "2" / "variables")
     elif damage == "warm-up fails":
         (folder / "2" / "assets.extra" / "tf_serving_warmup_requests").unlink()
+    elif damage == "no warm-up file":
+        (folder / "2" / "assets.extra" / "tf_serving_warmup_requests").rmdir()
     else:
         (folder / "2" / "saved_model.pb").write_bytes(whole)
     store.poll()
@@ -142,6 +148,38 @@ def test_what_is_loaded_survives_its_folder(folder, open_store):
     shutil.rmtree(folder)
     store.poll()
     assert serving(store) == 1
+
+
+def test_another_export_with_the_same_number_replaces_the_first(folder, open_store, monkeypatch):
+    store = open_store(ModelConfig("k", folder))
+    following = shutil.copytree(folder / "1", folder.parent / "following")
+    (following / "saved_model.pb").touch()
+    loaded, load = [], store._load_and_warm_up
+
+    def load_and_note(path, name):
+        loaded.append(load(path, name))
+        return loaded[-1]
+
+    monkeypatch.setattr(store, "_load_and_warm_up", load_and_note)
+    with store.using("k") as first:
+        store.poll()
+        assert loaded == []
+    shutil.rmtree(folder / "1")
+    (folder / "1").mkdir()  # a copy is under way
+    store.poll()
+    state = store.states("k")[1]
+    assert (state.state, state.code) == ("AVAILABLE", "INTERNAL") and "cannot be loaded" in state.message
+    (folder / "1").rmdir()
+    store.poll()
+    assert serving(store) == 1
+    following.rename(folder / "1")
+    for _ in range(2):
+        store.poll()
+        assert serving(store) == 1 and (store.states("k")[1].code, len(loaded)) == ("OK", 1)
+    with store.using("k") as second:
+        assert [second] == loaded and second is not first
+    with pytest.raises(RuntimeError, match="closed"):
+        first.predict("", TEXT)
 
 
 def test_labels_and_several_versions(folder, open_store):

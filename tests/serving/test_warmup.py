@@ -1,3 +1,5 @@
+import errno
+import pathlib
 import shutil
 
 import pytest
@@ -57,6 +59,23 @@ def test_runs_the_predict_records(tiny_export, tmp_path):
 def test_a_record_that_fails_refuses_the_version(tiny_export, tmp_path, records, message):
     with pytest.raises(InputError, match=message):
         warm_up(tiny_export, tmp_path, records)
+
+
+def test_what_cannot_be_read_refuses_the_version(tiny_export, tmp_path, monkeypatch):
+    model = LoadedModel(tiny_export / "1", "k")
+    model.path = tmp_path
+    (tmp_path / WARMUP_FILE).mkdir(parents=True)
+    with pytest.raises(InputError, match="tf_serving_warmup_requests: cannot be read: .*directory"):
+        run_warmup(model)
+
+    def refused(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pathlib.Path, "exists", refused)
+        with pytest.raises(InputError, match="tf_serving_warmup_requests: cannot be read: Permission denied"):
+            run_warmup(model)
+    model.close()
 
 
 def test_an_export_without_records_is_fine(tiny_export):

@@ -19,6 +19,7 @@ from kbert.serving.client.results import (
     Tagging,
     Word,
 )
+from kbert.serving.client.retries import ServerError
 from kbert.serving.client.rows import CHOICES, CONTEXT, QUESTION
 from kbert.serving.client.transport import Row, Signature
 
@@ -86,6 +87,14 @@ def find_kind(
 def show_signatures(signatures: Iterable[str]) -> str:
     """The names that a user may ask for, as a list in a message."""
     return _listed(name for name in signatures if not name.startswith("__"))
+
+
+def labels_change(where: str) -> ServerError:
+    """The error of a model whose labels were others after the rows than before them, twice."""
+    return ServerError(
+        f"{where}: the labels change from request to request, as servers load another version; "
+        "ask again, or give a version"
+    )
 
 
 def read_rows(kind: AnswerKind, rows: Sequence[Row], outputs: Sequence[Mapping], labels, where: str) -> list:

@@ -10,6 +10,7 @@ from kbert.serving.client.answer_kinds import (
     LABELS_SIGNATURE,
     N_BEST_SIGNATURE,
     find_kind,
+    labels_change,
     read_rows,
     show_signatures,
 )
@@ -166,9 +167,16 @@ class AsyncClient:
         try:
             known = await self._read_signatures(limit)
             kind = find_kind(known, signature, method, rows[0], where)
-            has_labels = kind.needs_labels and LABELS_SIGNATURE in known
-            labels = await self._read_labels(limit) if has_labels else None
-            return read_rows(kind, rows, await self._send(rows, signature, limit), labels, where)
+            if not (kind.needs_labels and LABELS_SIGNATURE in known):
+                return read_rows(kind, rows, await self._send(rows, signature, limit), None, where)
+            labels = await self._read_labels(limit)
+            for _ in range(2):
+                answers = await self._send(rows, signature, limit)
+                # Never kept, and read again: a new version on the server may have others.
+                before, labels = labels, await self._read_labels(limit)
+                if before == labels:
+                    return read_rows(kind, rows, answers, labels, where)
+            raise labels_change(where)
         except InputError:
             # Perhaps the server has another model now.
             self._signatures = None

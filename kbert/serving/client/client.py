@@ -10,6 +10,7 @@ from kbert.serving.client.answer_kinds import (
     LABELS_SIGNATURE,
     N_BEST_SIGNATURE,
     find_kind,
+    labels_change,
     read_rows,
     show_signatures,
 )
@@ -193,9 +194,16 @@ class Client:
         try:
             known = self._read_signatures(limit)
             kind = find_kind(known, signature, method, rows[0], where)
-            # Never kept: the next version on the server may have others.
-            labels = self._read_labels(limit) if kind.needs_labels and LABELS_SIGNATURE in known else None
-            return read_rows(kind, rows, self._send(rows, signature, limit), labels, where)
+            if not (kind.needs_labels and LABELS_SIGNATURE in known):
+                return read_rows(kind, rows, self._send(rows, signature, limit), None, where)
+            labels = self._read_labels(limit)
+            for _ in range(2):
+                answers = self._send(rows, signature, limit)
+                # Never kept, and read again: a new version on the server may have others.
+                before, labels = labels, self._read_labels(limit)
+                if before == labels:
+                    return read_rows(kind, rows, answers, labels, where)
+            raise labels_change(where)
         except InputError:
             # Perhaps the server has another model now.
             self._signatures = None

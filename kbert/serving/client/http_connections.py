@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import io
+import os
 import socket
 import ssl
 import threading
@@ -44,6 +45,8 @@ class Reply:
 class HttpConnections:
     """Connections to one server, which are used again; for any number of threads.
 
+    A process that was forked opens its own: two that share one would read each other's answers.
+
     The environment's proxy is used, as `urllib` finds it, but not for this machine's own servers, which it
     cannot know.
 
@@ -58,6 +61,7 @@ class HttpConnections:
     def __init__(self, address: Address, tls: TlsFiles):
         self._idle: list[tuple[float, _Connection]] = []
         self._lock = threading.Lock()
+        self._process = os.getpid()
         self._address = address
         self._context = _tls_context(tls) if address.is_secure else None
         self._proxy = _find_proxy(address)
@@ -89,13 +93,24 @@ class HttpConnections:
 
     def close(self) -> None:
         """Closes the connections that are not in use."""
+        self._leave_to_parent()
         with self._lock:
             idle, self._idle = self._idle, []
         for _, connection in idle:
             connection.close()
 
+    def _leave_to_parent(self) -> None:
+        """After a fork, gives up what belongs to the process that was forked."""
+        if self._process != os.getpid():
+            # A thread of the parent's may have held the lock, and nobody here will give it back.
+            idle, self._idle, self._lock = self._idle, [], threading.Lock()
+            self._process = os.getpid()
+            for _, connection in idle:
+                connection.close()  # Of this process's hold on it alone.
+
     def _take(self) -> "_Connection | None":
         """The connection that was used last, if that is not long ago."""
+        self._leave_to_parent()
         with self._lock:
             if not self._idle:
                 return None

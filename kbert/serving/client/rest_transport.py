@@ -2,7 +2,9 @@
 
 import base64
 import email.utils
+import errno
 import json
+import socket
 import time
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -15,6 +17,9 @@ from kbert.serving.client.retries import RefusedError, RetryableError, ServerErr
 from kbert.serving.client.transport import Address, ModelSpec, Row, Signature, TlsFiles
 
 _TOO_BUSY = (429, 503)
+
+#: What the system says of a server that is gone, such as a pod whose address still stands in the routing.
+_UNREACHABLE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT)
 
 
 class RestTransport:
@@ -89,6 +94,8 @@ class RestTransport:
         except (HTTPException, OSError) as error:
             if limit.is_over:
                 raise limit.expired(where) from error
+            if isinstance(error, socket.gaierror) or getattr(error, "errno", None) in _UNREACHABLE:
+                raise RetryableError(_nobody(where, error), None) from error
             raise InputError(_nobody(where, error)) from error
         if reply.status == 200:
             return reply.body

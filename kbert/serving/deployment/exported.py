@@ -21,6 +21,7 @@ class ExportedVersion:
         number: Its integer name.
         task: What the model does, such as classification.
         weights_bytes: What its weights take in memory, in bytes.
+        precision: Of its matrix products: float32, bfloat16 or int8.
         signatures: Signature name -> `inputs` and `outputs`, each name -> `dtype` and `shape`.
         samples: The requests that the export was tested with: dicts of `signature`, `inputs` (name -> a value
             for each row) and `outputs`. Bytes that are no UTF-8 are `{"b64": ...}`.
@@ -29,6 +30,7 @@ class ExportedVersion:
     number: int
     task: str
     weights_bytes: int
+    precision: str
     signatures: Mapping[str, Mapping[str, Any]]
     samples: tuple[Mapping[str, Any], ...]
 
@@ -81,6 +83,7 @@ def read_version(folder: Path) -> ExportedVersion:
             number=int(folder.name),
             task=str(described["task"]["name"]),
             weights_bytes=int(described["weights"]["bytes"]),
+            precision=str(described.get("precision", "float32")),
             signatures={
                 name: {side: dict(described["signatures"][name][side]) for side in ("inputs", "outputs")}
                 for name in sorted(

@@ -161,6 +161,8 @@ def make_plan(model: str | Path, choices: Choices) -> Plan:
                 f"label {label}:{version}: --versions={policy} loads {_list(numbers)} only; add {version}"
             )
     loaded = tuple(read_version(there[number]) for number in numbers)
+    if choices.gpu:
+        _check_for_gpu(loaded)
     image = choices.image or DEFAULT_IMAGE + ("-gpu" if choices.gpu else "")
     if not re.fullmatch(r"[\w./:@-]+", image, re.ASCII):
         raise InputError(f"image {image!r}; expected a reference such as {DEFAULT_IMAGE}")
@@ -206,6 +208,15 @@ def _policy(versions: str | None, labels: Mapping[str, int]) -> VersionPolicy:
         return VersionPolicy.parse(versions)
     # With labels the operator chooses: tomorrow's newest version would push a labelled one out.
     return VersionPolicy(specific=tuple(sorted(set(labels.values())))) if labels else VersionPolicy()
+
+
+def _check_for_gpu(loaded: Iterable[ExportedVersion]) -> None:
+    for version in loaded:
+        if version.precision == "int8":
+            raise InputError(
+                f"gpu: version {version.number} is in 8 bits, which only CPUs compute; leave --gpu out, or "
+                "export the model with --precision=float32"
+            )
 
 
 def _batching(choices: Choices, loaded: Iterable[ExportedVersion]) -> bool:

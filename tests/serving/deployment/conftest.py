@@ -36,7 +36,15 @@ CHOICES = {
 AWKWARD = 'it\'s "so" $HOME `so` \\n 100% 很好 😀 #1 {}'
 
 
-def describe(signatures=TINY_SIGNATURES, *, weights=40_000_000, task="classification", samples=None, rank=1):
+def describe(
+    signatures=TINY_SIGNATURES,
+    *,
+    weights=40_000_000,
+    task="classification",
+    samples=None,
+    rank=1,
+    precision="float32",
+):
     """A `kbert.json` with what a deployment reads of it."""
 
     def tensors(names):
@@ -55,6 +63,7 @@ def describe(signatures=TINY_SIGNATURES, *, weights=40_000_000, task="classifica
     return {
         "schema": 1,
         "task": {"name": task},
+        "precision": precision,
         "signatures": {
             name: {"inputs": tensors(inputs), "outputs": tensors(outputs)}
             for name, (inputs, outputs) in signatures.items()

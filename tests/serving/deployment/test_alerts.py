@@ -115,3 +115,18 @@ def test_alerts_are_about_this_model(render):
     assert found["ModelServerSlow"]["expr"].endswith("> 250000")
     assert 'namespace="text"' in found["ModelServerRestarts"]["expr"]
     assert "{{ $value | humanizePercentage }}" in found["ModelServerErrors"]["annotations"]["summary"]
+
+
+def test_alerts_on_pods_are_not_about_those_of_a_longer_name(render):
+    found = rules(render(name="news"))
+    for name in ("ModelServerRestarts", "ModelServerMemory"):
+        patterns = re.findall(r'pod=~"(.*?)"', found[name]["expr"])
+        assert patterns and "by (namespace, pod)" in found[name]["expr"]
+        for pattern in patterns:
+            assert re.fullmatch(pattern, "news-6c9f7d8b54-x2x9z") and re.fullmatch(pattern, "news-6c9fx2x9z")
+            for other in (
+                "news-fr-6c9f7d8b54-x2x9z",
+                "newsroom-6c9f7d8b54-x2x9z",
+                "my-news-6c9f7d8b54-x2x9z",
+            ):
+                assert not re.fullmatch(pattern, other)

@@ -1,5 +1,6 @@
 """The text protos, parsed back as TF Serving parses them."""
 
+import os
 import subprocess
 
 import pytest
@@ -111,6 +112,24 @@ def test_the_canary_of_the_readme_is_a_legal_configuration(render):
     found = text_format.Parse(block, model_server_config_pb2.ModelConfig())
     assert dict(found.version_labels) == {"stable": 4, "canary": 5}
     assert list(found.model_version_policy.specific.versions) == [4, 5]
+
+
+def test_a_new_version_is_copied_whole_or_not_at_all(render, tmp_path):
+    readme = render(1)["README.md"]
+    (command,) = (line for line in readme.splitlines() if line.startswith("mkdir "))
+    (tmp_path / "NEW_VERSION").mkdir()
+    (tmp_path / "NEW_VERSION" / "saved_model.pb").write_text("new")
+
+    def copy():
+        return subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True).returncode
+
+    assert copy() == 0
+    model = tmp_path / "models" / "mine"
+    assert sorted(os.listdir(model)) == ["1", "2"] and os.listdir(model / "2") == ["saved_model.pb"]
+    assert copy() != 0  # the number is taken
+    assert os.listdir(model / "2") == ["saved_model.pb"]
+    (model / "2").rename(model / ".bad-2")
+    assert copy() != 0 and not (model / "2").exists()  # what was copied then lies there
 
 
 def test_monitoring(render, parse):

@@ -59,6 +59,15 @@ def test_what_is_left_open_follows_from_the_export_and_the_rest(make_described):
     assert (numbers(plan), str(plan.policy), plan.newest.number) == ([1, 3], "specific:1,3", 3)
 
 
+def test_a_gpu_computes_no_8_bits(make_described):
+    folder = make_described(1, precision="int8")
+    assert not make_plan(folder, Choices()).choices.gpu
+    with pytest.raises(InputError, match="gpu: version 1 is in 8 bits, which only CPUs compute"):
+        make_plan(folder, Choices(gpu=True))
+    make_described(2)
+    assert make_plan(folder, Choices(gpu=True)).newest.number == 2
+
+
 WRONG = {
     "unknown version": ({"versions": "specific:1,7"}, "version 7 is not in .*; there are 1, 2, 3"),
     "label of no version": ({"labels": "a:7"}, "label a:7: version 7 is not in .*; there are 1, 2, 3"),
