@@ -15,6 +15,7 @@ from kbert.recipe import Recipe
 from kbert.run_settings import RunSettings
 from kbert.serving.options import ServerOptions
 from kbert.task_options import TaskOptions
+from tests.forked_scripts import ForkedScripts
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = sorted(path.name for path in (ROOT / "tf_scripts").glob("*.py"))
@@ -404,9 +405,16 @@ WRONG = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def forked(tmp_path_factory):
+    scripts = ForkedScripts(tmp_path_factory.mktemp("forked"))
+    yield scripts
+    scripts.end()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("case", WRONG)
-def test_wrong_input_is_one_line_exit_code_2_and_leaves_nothing(case, work, tmp_path):
+def test_wrong_input_is_one_line_exit_code_2_and_leaves_nothing(case, work, forked, tmp_path):
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs/config.json").write_text('{"model_type": "bert"}')
     (tmp_path / "empty.tsv").write_text("")
@@ -418,7 +426,7 @@ def test_wrong_input_is_one_line_exit_code_2_and_leaves_nothing(case, work, tmp_
         (work / "vocab.txt").read_text("utf-8") + "one_more\ntwo_more\n", "utf-8"
     )
     script, flags, message = WRONG[case]
-    done = run(script, *(flag.format(tmp=tmp_path, work=work) for flag in flags.split()))
+    done = forked.run(script, *(flag.format(tmp=tmp_path, work=work) for flag in flags.split()))
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert done.returncode == 2, done.stderr[-2000:]
     assert len(errors) == 1 and re.search(message, errors[0]), errors
