@@ -16,11 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def run_on_jax(*arguments):
-    # What is compiled runs for a moment: optimizing its machine code takes longer than it saves.
-    environment = {
-        **os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
-    }  # fmt: skip
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
     return subprocess.run(
         [sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1500
     )
