@@ -108,7 +108,7 @@ def main():
     settings = settings_from_flags(RunSettings, learning_rate=learning_rates[0])
     recipe = settings_from_flags(Recipe)
     _check_need_of_dev(len(seeds) * len(learning_rates))
-    run_grid.refuse_start_as_target(FLAGS.init, Path(FLAGS.model_dir))
+    run_grid.refuse_start_as_target(FLAGS.init, folder)
     kind = task_class(FLAGS.task)
     train, dev, faults, kept = _read(kind)
     start = starting_point(

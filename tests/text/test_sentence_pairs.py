@@ -155,9 +155,9 @@ def test_without_a_second_text_whole_sentences_are_packed_and_every_token_is_the
 
 def test_a_book_in_one_sentence_is_cut_in_one_pass():
     tokens = array("i", range(2_000_000))
-    began = time.monotonic()
+    began = time.process_time()
     found = pairs(documents=[[[-1], tokens, [-2]]], next_sentence="none", max_length=128)
-    assert time.monotonic() - began < 3  # To copy the rest at each cut takes several times as long.
+    assert time.process_time() - began < 3  # To copy the rest at each cut takes several times as long.
     assert [token for pair in found for token in pair.first] == [-1, *tokens, -2]
     assert all(len(pair.first) == 126 for pair in found[1:-1])
 
