@@ -4,6 +4,8 @@ import base64
 import contextlib
 import errno
 import hashlib
+import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
@@ -16,7 +18,6 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-import tensorflow_text
 from absl import logging
 
 from kbert.errors import InputError
@@ -88,13 +89,18 @@ def verify(folder: str | os.PathLike, forbidden_paths: Sequence[str] = ()) -> di
         Dict of `checks`, their number, and `difference`, the largest of an answer to the one in the export.
 
     Raises:
-        InputError: The folder is no export of kbert.
+        InputError: The folder is no export of kbert; or tensorflow-text, which every export needs, is missing.
         SelfTestError: A check did not hold; the message says which.
     """
     if not os.path.isfile(os.path.join(folder, "assets.extra", "kbert.json")):
         raise InputError(
             f"{folder}: no assets.extra/kbert.json there; give a version folder that export_model.py made, "
             f"such as saved_models/mine/1"
+        )
+    if importlib.util.find_spec("tensorflow_text") is None:
+        raise InputError(
+            f"{folder}: its graph needs tensorflow-text, which is missing; pip install tensorflow-text, on a "
+            f"system that has a wheel, and test it there"
         )
     script = os.path.join(os.path.dirname(__file__), "self_test.py")
     # On the CPU, even where there is a GPU: this process may hold all of its memory, and the yardstick was
@@ -131,7 +137,7 @@ def _write(module, answered: list[dict], folder: str, warmup_filters: Sequence[S
         "versions": {
             "kbert": __version__,
             "tensorflow": tf.__version__,
-            "tensorflow-text": tensorflow_text.__version__,
+            "tensorflow-text": importlib.metadata.version("tensorflow-text"),
             "keras": keras.__version__,
             "python": platform.python_version(),
         },

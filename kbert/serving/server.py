@@ -29,7 +29,8 @@ class LocalServer:
         settings: Single options instead, by name.
 
     Raises:
-        InputError: A model cannot be loaded, a port cannot be bound, or gRPC is not installed.
+        InputError: A model cannot be loaded, a port cannot be bound, or gRPC or tensorflow-text is not
+            installed.
         OSError: A file of a certificate cannot be read.
 
     Example:
@@ -60,9 +61,7 @@ class LocalServer:
             from kbert.serving.rest_server import RestServer
             from kbert.serving.service import Service
         except ImportError as error:
-            raise InputError(
-                f"{error}; the local server needs: pip install .[serve] in the source folder"
-            ) from error
+            raise InputError(f"{error}; {_remedy(error)}") from error
         if isinstance(models, str | Path):
             models = [ModelConfig(name, Path(models), latest=0 if labels else 1, labels=labels or {})]
         metrics = Metrics()
@@ -118,3 +117,9 @@ class LocalServer:
 
     def __exit__(self, *_) -> None:
         self.stop()
+
+
+def _remedy(error: ImportError) -> str:
+    if error.name == "tensorflow_text":
+        return "exports need it: pip install tensorflow-text, on a system that has a wheel, and serve there"
+    return "the local server needs: pip install .[serve] in the source folder"

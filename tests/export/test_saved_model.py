@@ -2,6 +2,7 @@ import base64
 import errno
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -56,6 +57,15 @@ def test_next_version_is_above_the_highest_number(tmp_path):
         (tmp_path / name).mkdir()
     (tmp_path / "12").touch()
     assert saved_model._publish(str(tmp_path / "written"), str(tmp_path)) == str(tmp_path / "13")
+
+
+def test_without_tensorflow_text_the_module_loads_and_says_what_is_missing(tmp_path, monkeypatch):
+    """As on Windows, where `export` is refused by the tokenizer: see `kbert.text.python_ops`."""
+    (tmp_path / "assets.extra").mkdir()
+    (tmp_path / "assets.extra" / "kbert.json").touch()
+    monkeypatch.setitem(sys.modules, "tensorflow_text", None)
+    with pytest.raises(InputError, match="pip install tensorflow-text"):
+        runpy.run_path(saved_model.__file__)["verify"](tmp_path)
 
 
 @pytest.mark.slow

@@ -1,3 +1,4 @@
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -44,3 +45,14 @@ def test_stopping_closes_both_ports(tiny_export):
         client.predict(["a"])
     with pytest.raises(InputError, match="UNAVAILABLE"):
         Client(f"grpc://{short.grpc_address}", "k", timeout_seconds=5).predict(["a"])
+
+
+@pytest.mark.parametrize(
+    ("package", "remedy"), [("tensorflow_text", "pip install tensorflow-text"), ("grpc", r"install .\[serve\]")]
+)
+def test_a_missing_package_is_told_with_the_remedy_for_it(monkeypatch, package, remedy):
+    for name in [name for name in sys.modules if name.startswith("kbert.serving.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(InputError, match=f"{package}.*{remedy}"):
+        LocalServer([])
