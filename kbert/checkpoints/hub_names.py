@@ -80,7 +80,9 @@ def _from_keras_hub(name: str) -> Path:
         by_hand = f"pip install keras-nlp, or {_by_hand_from_kaggle(f'keras/bert/keras/{name}')}"
         raise _unavailable(f"keras:{name}", by_hand, error) from error
     # Those of a task come with those of the encoder, from which any task can be started.
-    presets = keras_hub.models.BertTextClassifier.presets | keras_hub.models.BertTextEmbedder.presets
+    presets = dict(keras_hub.models.BertTextClassifier.presets)
+    if hasattr(keras_hub.models, "BertTextEmbedder"):  # 0.25, the last one for Python 3.10, has none.
+        presets |= keras_hub.models.BertTextEmbedder.presets
     if name not in presets:
         raise InputError(f"keras:{name}: Keras Hub has no such BERT; expected one of {', '.join(presets)}")
     handle = presets[name]["kaggle_handle"].removeprefix("kaggle://")

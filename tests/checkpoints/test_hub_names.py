@@ -160,6 +160,14 @@ def test_an_unknown_preset_is_answered_with_the_known_ones(keras_hub):
     assert not keras_hub.asked
 
 
+def test_the_last_keras_hub_for_python_3_10_has_no_embedders(tmp_path, keras_hub):
+    keras_hub.folder = tmp_path
+    del sys.modules["keras_hub"].models.BertTextEmbedder
+    assert hub_names.resolve("keras:bert_tiny") == tmp_path
+    with pytest.raises(InputError, match="expected one of bert_tiny, bert_sst2$"):
+        hub_names.resolve("keras:minilm")
+
+
 def test_a_preset_without_network_is_to_be_had_by_hand(keras_hub):
     keras_hub.failure = OSError("unreachable")
     with pytest.raises(InputError, match=r"kaggle.com/models/keras/bert/keras/bert_tiny/3, unpack it"):
@@ -170,7 +178,8 @@ def test_the_real_package_keeps_its_presets_where_they_are_looked_for():
     hub = pytest.importorskip("keras_hub")
     handle = hub.models.BertTextClassifier.presets["bert_tiny_en_uncased"]["kaggle_handle"]
     assert handle.startswith("kaggle://keras/bert/keras/bert_tiny_en_uncased")
-    assert "all_minilm_l6_v2_en" in hub.models.BertTextEmbedder.presets
+    if sys.version_info >= (3, 11):  # The last release for Python 3.10 has no embedders.
+        assert "all_minilm_l6_v2_en" in hub.models.BertTextEmbedder.presets
 
 
 def test_the_real_package_finds_its_cache_without_network(
