@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kbert.data.json_lines import parse_object, whole_characters
+from kbert.data.tfds_names import prepared_builder
 from kbert.errors import InputError
 from kbert.whole_files import check_local
 
@@ -88,7 +89,7 @@ def read_documents(files: Sequence[Path]) -> Iterator[list[str]]:
 def source_stamp(source: str, *, tfds_split: str = "train") -> tuple[int, str]:
     """Size of an input, in bytes (rows of `tfds:`), and a text that changes when the input does."""
     if source.startswith(_TFDS):
-        builder = _tfds_builder(source)
+        builder = prepared_builder(source.removeprefix(_TFDS))
         if tfds_split not in builder.info.splits:
             raise InputError(
                 f"{source}: has no split {tfds_split!r}; expected one of {', '.join(builder.info.splits)}"
@@ -240,22 +241,10 @@ def text_of_row(line: str, field: str, place: Callable[[], str]) -> str:
     return whole_characters(row[field])
 
 
-def _tfds_builder(source: str):
-    # Imported here: it takes seconds, and most corpora are files.
-    import tensorflow_datasets as tfds
-
-    try:
-        builder = tfds.builder(source.removeprefix(_TFDS))
-        builder.download_and_prepare()
-    except (tfds.core.DatasetNotFoundError, ValueError) as error:
-        raise InputError(f"{source}: {str(error).splitlines()[0]}") from error
-    return builder
-
-
 def _tfds_texts(part: CorpusSlice, field: str, split: str) -> Iterator[str]:
     import tensorflow_datasets as tfds
 
-    builder = _tfds_builder(part.source)
+    builder = prepared_builder(part.source.removeprefix(_TFDS))
     if field not in builder.info.features:
         raise InputError(
             f"{part.source}: has no feature {field!r} (it has: {', '.join(builder.info.features)}); "

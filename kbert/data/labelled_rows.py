@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from absl import logging
 
 from kbert.data.json_lines import parse_object
+from kbert.data.tfds_names import prepared_builder
 from kbert.errors import InputError
 from kbert.whole_files import check_local
 
@@ -300,11 +301,13 @@ def _tfds_rows(name: str, split: str, data_dir: str | None):
     # Imported here: it takes seconds, and most runs read files.
     import tensorflow_datasets as tfds
 
+    builder = prepared_builder(name, data_dir)
+    features = builder.info.features
     try:
-        dataset, info = tfds.load(name, split=split, data_dir=data_dir, with_info=True)
-    except (tfds.core.DatasetNotFoundError, ValueError) as error:
+        dataset = builder.as_dataset(split=split)
+    except ValueError as error:
         raise InputError(f"tfds:{name}: {str(error).splitlines()[0]}") from error
-    names = {key: feature.int2str for key, feature in info.features.items() if hasattr(feature, "int2str")}
+    names = {key: feature.int2str for key, feature in features.items() if hasattr(feature, "int2str")}
     for number, row in enumerate(tfds.as_numpy(dataset), start=1):
         yield f"tfds:{name}/{split}:{number}", {key: _tfds_value(row[key], names.get(key)) for key in row}
 

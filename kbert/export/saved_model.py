@@ -89,7 +89,7 @@ def verify(folder: str | os.PathLike, forbidden_paths: Sequence[str] = ()) -> di
         Dict of `checks`, their number, and `difference`, the largest of an answer to the one in the export.
 
     Raises:
-        InputError: The folder is no export of kbert; or tensorflow-text, which every export needs, is missing.
+        InputError: The folder is no export of kbert; or tensorflow-text, which it needs, is missing.
         SelfTestError: A check did not hold; the message says which.
     """
     if not os.path.isfile(os.path.join(folder, "assets.extra", "kbert.json")):

@@ -17,6 +17,7 @@ from kbert.data import (
     read_triples,
     row_ids,
 )
+from kbert.data.corpus import source_stamp
 from kbert.data.labelled_rows import Column, read_columns
 from kbert.errors import InputError
 
@@ -256,6 +257,20 @@ def test_tfds_by_name_offline(tmp_path):
         )
     )
     assert rows == [("tfds:tiny_sentiment/dev:1", [["no", "já"]])]
+
+
+def test_a_data_set_of_tfds_that_cannot_be_prepared(tmp_path, monkeypatch):
+    """As without network, or without the packages that it needs."""
+    tfds = pytest.importorskip("tensorflow_datasets")
+
+    def unreachable(*_, **__):
+        raise tfds.download.DownloadError("no route to dl.example.org")
+
+    monkeypatch.setattr(tfds, "builder", unreachable)
+    with pytest.raises(InputError, match="tfds:glue/sst2: .*DownloadError: no route.*TFDS_DATA_DIR.*file"):
+        read_examples("tfds:glue/sst2", data_dir=str(tmp_path))
+    with pytest.raises(InputError, match="tfds:glue/sst2: .*DownloadError: no route"):
+        source_stamp("tfds:glue/sst2")
 
 
 def test_a_file_without_header(tmp_path):

@@ -48,7 +48,7 @@ def test_stopping_closes_both_ports(tiny_export):
 
 
 @pytest.mark.parametrize(
-    ("package", "remedy"), [("tensorflow_text", "pip install tensorflow-text"), ("grpc", r"install .\[serve\]")]
+    ("package", "remedy"), [("tensorflow_text", "install tensorflow-text"), ("grpc", r"install .\[serve\]")]
 )
 def test_a_missing_package_is_told_with_the_remedy_for_it(monkeypatch, package, remedy):
     for name in [name for name in sys.modules if name.startswith("kbert.serving.")]:
