@@ -219,6 +219,14 @@ def test_every_block_says_what_it_is():
         assert not re.search(r"^    \S", FENCE.sub("", text), re.M), f"{path.name}: an indented block"
 
 
+@pytest.mark.parametrize("path", [*PAGES.values(), ROOT / "README.md"], ids=lambda path: path.stem)
+def test_a_server_is_asked_in_another_block_than_the_one_that_starts_it(path):
+    """Who pastes both at once asks before it is there."""
+    for block in blocks(path):
+        *before, _ = block.source.rstrip().splitlines()
+        assert not any(line.endswith("&") for line in before), f"{path.name}: after line {block.line}"
+
+
 def anchors(path):
     """What a link to a heading of a page has behind the `#`."""
     headings = re.findall(r"^#+ (.+)$", FENCE.sub("", path.read_text(encoding="utf-8")), re.M)
