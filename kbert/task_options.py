@@ -12,17 +12,20 @@ class TaskOptions:
     """Settings of tasks; each field is also a flag of `tf_scripts/finetune.py`, None is the task's default.
 
     Args:
-        long_text: What becomes of texts over --max_length: their end is lost, or they are read in windows.
-        stride: Pieces from the beginning of a window to that of the next.
-        window_pooling: How the answers of a text's windows become one.
-        scheme: Of the tags that are learned, whatever the file's own is.
-        crf: Whether tags are chosen together, by a linear-chain CRF.
-        max_question_length: Most pieces of a question.
-        max_answer_length: Most pieces of an answer.
-        n_best: How many answers to a question are listed.
-        measure: The official one that answers to questions are scored by.
+        long_text: What becomes of texts over --max_length: their end is lost, or they are read in windows;
+            default: truncate, of tagging windows.
+        stride: Pieces from the beginning of a window to that of the next; default: half of what a window
+            holds, of questions 128 at most.
+        window_pooling: How the answers of a text's windows become one; default: mean.
+        scheme: Of the tags that are learned, whatever the file's own is; default: BIO.
+        crf: Whether tags are chosen together, by a linear-chain CRF; default: no.
+        max_question_length: Most pieces of a question; default: 64, or half of what fits.
+        max_answer_length: Most pieces of an answer; default: 30, or more where training answers are longer.
+        n_best: How many answers to a question are listed; default: 20.
+        measure: The official one that answers to questions are scored by; default: auto, which is what the
+            training rows ask for.
         pooling: How the vectors of a text's pieces become one; default: as in --init, else mean.
-        normalize: Whether the vector of a text has length 1.
+        normalize: Whether the vector of a text has length 1; default: yes.
     """
 
     long_text: Literal["truncate", "windows"] | None = None

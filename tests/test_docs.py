@@ -20,6 +20,7 @@ from kbert.checkpoints import convert, huggingface, keras_hub, save_folder
 from kbert.serving.model_configs import ModelConfig
 from kbert.serving.server import LocalServer
 from tests.conftest import TINY_VOCAB
+from tests.test_scripts import flags_of
 from tests.tiny_server import write_tiny_model
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -216,7 +217,28 @@ def test_every_block_says_what_it_is():
         assert text.count("\n```") == 2 * len(blocks(path)), f"{path.name}: a block is not closed"
         unknown = [block.line for block in blocks(path) if block.language not in {"python", "bash", "text"}]
         assert not unknown, f"{path.name}: blocks after lines {unknown} are of no known language"
+        hidden = [block.line for block in blocks(path) if block.language == "text" and ">>>" in block.source]
+        assert not hidden, f"{path.name}: Python after lines {hidden} that nothing runs"
         assert not re.search(r"^    \S", FENCE.sub("", text), re.M), f"{path.name}: an indented block"
+
+
+@pytest.mark.parametrize("path", [*PAGES.values(), *OTHERS], ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_name_flags_that_are_there(path):
+    """Also those that nothing runs: of pages, and of the results of benchmarks."""
+    text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+    for script, given in re.findall(r"\b(\w+\.py)((?:(?!\w+\.py)[^`\n|;])*)", text):
+        for place in (ROOT / "tf_scripts" / script, ROOT / "benchmarks" / script):
+            if place.exists():
+                named, known = set(re.findall(r"\s--(\w+)", given)), {"help", *flags_of(place)}
+                assert named <= known | {f"no{flag}" for flag in known}, f"{script}{given}"
+
+
+@pytest.mark.parametrize("path", [*PAGES.values(), ROOT / "README.md"], ids=lambda path: path.stem)
+def test_a_server_is_asked_in_another_block_than_the_one_that_starts_it(path):
+    """Who pastes both at once asks before it is there."""
+    for block in blocks(path):
+        *before, _ = block.source.rstrip().splitlines()
+        assert not any(line.endswith("&") for line in before), f"{path.name}: after line {block.line}"
 
 
 def anchors(path):

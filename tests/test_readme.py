@@ -86,13 +86,14 @@ def test_commands_run_as_written(tmp_path):
     documents = ["\n".join(texts[i : i + 12]) for i in range(0, len(texts), 12)]
     (tmp_path / "corpus.txt").write_text("\n\n".join(documents), encoding="utf-8")
 
-    own_data, pretrain, convert, curl = blocks("bash")
+    own_data, query, pretrain, convert, curl = blocks("bash")
     forms, python = blocks("python")
     shell = Shell(tmp_path)
     try:
         shell.run(pretrain)
         shutil.copytree(tmp_path / "runs/pretrained", tmp_path / "runs/quickstart/pretrained")
         shell.run(own_data)
+        shell.run(query)
         assert len(shell.output.splitlines()) == 2 and '"label"' in shell.output
         shell.run(convert)
         shutil.copytree(ROOT / "tests/golden/model_garden/encoder", tmp_path / "bert-model-garden")

@@ -385,6 +385,12 @@ WRONG = {
         "--data_dir={work}/records --vocab={work}/vocab.txt --size=tiny --seed=-1 --model_dir={tmp}/out",
         "seed=-1",
     ),
+    "averages that never move": (
+        "pretrain.py",
+        "--data_dir={work}/records --vocab={work}/vocab.txt --size=tiny --average_decay=1 "
+        "--model_dir={tmp}/out",
+        "average_decay=1.0: 1 would save the first step's weights",
+    ),
     "a second phase without records": (
         "pretrain.py",
         "--data_dir={work}/records --vocab={work}/vocab.txt --size=tiny --phase2_steps=1 "

@@ -42,7 +42,7 @@ flags.DEFINE_bool("strict", False, "Whether faults of the data are an error.")
 flags.DEFINE_string("init", None, "Checkpoint to start from: a folder or name, see docs/checkpoints.md.")
 flags.DEFINE_string("vocab", None, "vocab.txt; default: the one in --init.")
 flags.DEFINE_string(
-    "size", None, "tiny ... large: start from random weights of that size, instead of --init."
+    "size", None, "tiny ... large: start from random weights of that size, with --vocab, instead of --init."
 )
 flags.DEFINE_bool("lowercase", None, "Lower-case and strip accents; default: what --init or --vocab say.")
 flags.DEFINE_integer("num_hidden_layers_used", None, "Of --init, only its first layers.", lower_bound=1)

@@ -22,7 +22,7 @@ flags.DEFINE_string("data_dir", None, "Folder made by build_pretraining_data.py.
 flags.DEFINE_string("dev_dir", None, "Held-out records, to measure on while training.")
 flags.DEFINE_string("vocab", None, "vocab.txt that the records were made with.", required=True)
 flags.DEFINE_string("size", None, "tiny, mini, small, medium, base or large.")
-flags.DEFINE_string("config", None, "JSON file of BertConfig, instead of --size.")
+flags.DEFINE_string("config", None, "JSON file of BertConfig, Google or Hugging Face, instead of --size.")
 flags.DEFINE_string("init", None, "Checkpoint to continue from, instead of --size; --vocab may have grown.")
 flags.DEFINE_enum("output_bias", "frequencies", ["frequencies", "zeros"], "Of new weights; Google's: zeros.")
 flags.DEFINE_integer("steps", 10_000, "Optimizer steps, the second phase included.", lower_bound=1)
@@ -43,6 +43,7 @@ flags.DEFINE_float("warmup_ratio", 0.1, "Share of the steps in which the rate ri
 flags.DEFINE_enum("schedule", "linear", ["linear", "google", "cosine", "stable"], "How the rate falls.")
 flags.DEFINE_float("weight_decay", 0.01, "Decoupled weight decay.", lower_bound=0)
 flags.DEFINE_float("average_decay", None, "Keep averages of the weights, such as 0.999, and save them.", 0, 1)
+flags.register_validator("average_decay", lambda decay: decay != 1, "1 would save the first step's weights")
 flags.DEFINE_string("model_dir", None, "Folder to write the model to.", required=True)
 flags.DEFINE_integer(
     "eval_every", None, "Steps between measurements; default: about 10 in all.", lower_bound=1

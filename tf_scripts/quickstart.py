@@ -140,6 +140,7 @@ Done in {time.monotonic() - started:.0f} s.
            {find_latest_version(export)}: its export, raw text in, for TF Serving
   measured {metrics}
   next     python tf_scripts/serve.py --model={export} &
+           (when it says that it is serving)
            python tf_scripts/query_server.py {query}
            python tf_scripts/finetune.py {finetune}
 """)

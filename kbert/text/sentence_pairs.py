@@ -59,8 +59,8 @@ def sentence_pairs(
         max_length: Pieces of [CLS] A [SEP] B [SEP], at least 8.
         rng: Of all random choices, in the order in which the reference makes them.
         next_sentence: "nsp", "sop" or "none".
-        short_probability: Share of pairs with a random shorter target length, so that short inputs are
-            seen too.
+        short_probability: Share of documents whose pairs all have one random shorter target length, so that
+            short inputs are seen too.
 
     Raises:
         InputError: Fewer than two documents, or `max_length` under 8.

@@ -28,7 +28,7 @@ class MultiLabel:
     """All labels of a text, none to many.
 
     Args:
-        labels: Those above the model's threshold, in the model's order.
+        labels: Those that reach the model's threshold, in the model's order.
         probabilities: Of every label by its name, in the model's order. If the server does not tell the
             names, as exports of kbert do, numbers ("0") stand for them.
         truncated: Whether something of the text was not read.
