@@ -91,7 +91,8 @@ class TokenMasker:
         seeds = tf.random.split(seed, 3)
         length = tf.size(token_ids)
         special = tf.reduce_any(token_ids[:, None] == tf.constant(self.special_ids, tf.int32), axis=1)
-        wanted = tf.cast(tf.round(self.rate * tf.cast(length, tf.float32)), tf.int32)
+        # In float64, as Google's Python: 0.15·190 is a little below 28.5 there, and above it in float32.
+        wanted = tf.cast(tf.round(self.rate * tf.cast(length, tf.float64)), tf.int32)
         candidates = length - tf.reduce_sum(tf.cast(special, tf.int32))
         budget = tf.minimum(tf.minimum(self.slots, candidates), tf.maximum(1, wanted))
 

@@ -49,6 +49,12 @@ def test_number_of_targets_is_googles(length, expected):
     assert (outputs["mask_weights"][:expected] == 1).all()
 
 
+@pytest.mark.parametrize("length, rate, expected", [(190, 0.15, 28), (350, 0.15, 52), (95, 0.3, 28)])
+def test_what_is_half_a_target_but_for_the_last_digit_is_rounded_as_by_google(length, rate, expected):
+    outputs = run(row(length), slots=100, rate=rate)
+    assert outputs["mask_weights"].sum() == expected == round(rate * length)
+
+
 def test_targets_are_the_originals_at_distinct_ascending_positions():
     tokens = row(100)
     outputs = run(tokens)
