@@ -38,7 +38,7 @@ class DataFault:
 def classification_faults(
     train: Sequence[Example | LabelSetExample], dev: Sequence[Example | LabelSetExample] = ()
 ) -> list[DataFault]:
-    """Empty texts, equal texts with different labels, classes of one row, and dev rows that are in train.
+    """Empty texts, equal texts with different labels, labels that may be one, dev rows that are in train.
 
     Args:
         train: Rows to train on, of one label each or of several.
@@ -54,6 +54,7 @@ def classification_faults(
             "label of one row only (a typo?)",
             _singles({label: [row.source for row in rows] for label, rows in rows_of.items()}),
         ),
+        ("label that only case or spaces part from another one (the same?)", _nearly_equal(rows_of)),
         (
             "label of dev that is not in train (counts as wrong)",
             (f"{row.source} ({label})" for row in dev for label in labels_of(row) if label not in rows_of),
@@ -282,6 +283,17 @@ def _is_full(row) -> bool:
 
 def _type(tag: str) -> str:
     return tag.partition("-")[2] or tag
+
+
+def _nearly_equal(rows_of: Mapping[str, Sequence]) -> Iterator[str]:
+    """Where the labels are of which another one, with more rows, differs by its case or its spaces alone."""
+    alike = defaultdict(list)
+    for label in rows_of:
+        alike["".join(label.casefold().split())].append(label)
+    for labels in alike.values():
+        most, *others = sorted(labels, key=lambda label: -len(rows_of[label]))
+        for label in others:
+            yield from (f"{row.source} ({label!r}; {most!r}?)" for row in rows_of[label])
 
 
 def _singles(places_of: Mapping[str, Sequence[str]]) -> list[str]:

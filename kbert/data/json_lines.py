@@ -8,6 +8,8 @@ from typing import Any
 from kbert.errors import InputError
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+#: Python writes a missing number, as of pandas, as NaN, where JSON has null.
+_DECODER = json.JSONDecoder(parse_constant=lambda name: None if name == "NaN" else float(name))
 
 
 def whole_characters(text: str) -> str:
@@ -19,7 +21,7 @@ def whole_characters(text: str) -> str:
 
 
 def parse_object(line: str, place: Callable[[], str]) -> dict[str, Any]:
-    """The object in a line.
+    """The object in a line; what is NaN in it is None.
 
     Args:
         line: JSON.
@@ -29,7 +31,7 @@ def parse_object(line: str, place: Callable[[], str]) -> dict[str, Any]:
         InputError: The line is no JSON, or no object.
     """
     try:
-        row = json.loads(line)
+        row = _DECODER.decode(line)
     except (ValueError, RecursionError) as error:  # Also of numbers and nesting that Python refuses.
         reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error).split(";")[0]
         raise InputError(f"{place()}: is no JSON ({reason}); expected one object a line") from error

@@ -105,7 +105,7 @@ def read_examples(
     examples = []
     rows = _answered(source, wanted, no_label if labelled else "", columns, split, data_dir)
     for place, (text, pair, label) in rows:
-        if labelled and (label is None or label == ""):
+        if labelled and not (_text(label) or "").strip():
             raise InputError(f"{place}: the label is empty; every row needs one")
         if labelled and isinstance(label, list | dict):
             raise InputError(f"{place}: the label is {label!r}; expected one, or --task=multi_label")

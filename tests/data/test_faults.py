@@ -53,6 +53,15 @@ def test_faults_of_classes():
     }
 
 
+def test_labels_that_only_case_or_spaces_part():
+    train = rows(*CLEAN, ("e", None, "Good"), ("f", None, "Good"), ("g", None, "bad "), ("h", None, "bad "))
+    places = ("t:6 ('Good'; 'good'?)", "t:7 ('Good'; 'good'?)", "t:8 ('bad '; 'bad'?)")
+    kind = "label that only case or spaces part from another one (the same?)"
+    assert table(classification_faults(train)) == {kind: (4, places)}
+    sets = [LabelSetExample(str(n), None, (label,), f"t:{n}") for n, label in enumerate("aaaAA")]
+    assert table(classification_faults(sets)) == {kind: (2, ("t:3 ('A'; 'a'?)", "t:4 ('A'; 'a'?)"))}
+
+
 def test_three_places_at_most_but_all_are_counted():
     (fault,) = classification_faults(rows(*CLEAN), rows(*CLEAN, file="d"))
     assert (fault.count, fault.places) == (4, ("d:2", "d:3", "d:4"))
