@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import tensorflow as tf
 
-from kbert.data.corpus_report import CorpusReport
+from kbert.data.corpus_report import MANY_LOST, CorpusReport
 from kbert.data.repeated_lines import RepeatedLines
 from kbert.errors import InputError
 from kbert.text import Vocab, WordPieceTokenizer
@@ -154,11 +154,7 @@ class _Inspection:
             max_length=self._max_length,
             pairs=self._pairs if documents > 1 else 0,
             random_pairs=self._random_pairs if documents > 1 else 0,
-            lost_signs_share=(
-                share_of_lost_signs(text[:_SAMPLE_CHARS] for text in self._sample)
-                if self._tokenizer.lowercase
-                else 0.0
-            ),
+            lost_signs_share=_lost_signs(self._sample) if self._tokenizer.lowercase else 0.0,
             better_lowercase=_better_lowercase(self._sample, self._tokenizer),
         )
 
@@ -203,12 +199,18 @@ def _end_of_match(word: str, vocab: Vocab) -> str:
 
 def _better_lowercase(texts: list[str], tokenizer: WordPieceTokenizer) -> bool | None:
     """The other casing if the vocabulary spells the texts better with it, else None."""
+    if not tokenizer.lowercase and _lost_signs(texts) > MANY_LOST:
+        return None  # Fewer pieces, as the vowels would be gone.
     other = WordPieceTokenizer(tokenizer.vocab, lowercase=not tokenizer.lowercase)
     pieces, unknown = _usage(texts, tokenizer)
     other_pieces, other_unknown = _usage(texts, other)
     shorter = other_pieces < (1 - _FEWER_PIECES) * pieces and other_unknown <= unknown
     clearer = other_unknown / max(other_pieces, 1) < unknown / max(pieces, 1) - _LESS_UNKNOWN
     return other.lowercase if shorter or clearer else None
+
+
+def _lost_signs(texts: list[str]) -> float:
+    return share_of_lost_signs(text[:_SAMPLE_CHARS] for text in texts)
 
 
 def _usage(texts: list[str], tokenizer: WordPieceTokenizer) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from kbert.data.length_histogram import octaves, percentile, text_histogram
 _MANY_REPEATED = 0.1
 _MANY_UNKNOWN = 0.01
 _MUCH_TOO_LONG = 0.01
-_MANY_LOST = 0.02
+MANY_LOST = 0.02
 _MANY_SINGLE = 0.5
 _MUCH_CUT = 0.05
 _FEW_PAIRS = 1000
@@ -138,7 +138,7 @@ class CorpusReport:
                 f"{unknown_share:.1%} of the pieces are [UNK]; take a vocabulary made for this text "
                 "(build_vocab.py), or add what is missing (extend_vocab.py)"
             )
-        if self.lost_signs_share > _MANY_LOST:
+        if self.lost_signs_share > MANY_LOST:
             found.append(
                 f"lower-casing takes {self.lost_signs_share:.0%} of the letters away, such as vowel signs, "
                 "so that other words become the same; take a vocabulary of build_vocab.py --nolowercase"

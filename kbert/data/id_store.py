@@ -152,7 +152,7 @@ class IdStore(Sequence):
 
     def share(self, tokens: Sequence[int]) -> float:
         """How many of all tokens are among these, as a share, by the first ones of each part."""
-        most = _SAMPLE // len(self.paths) + 1
+        most = _SAMPLE // max(len(self.paths), 1) + 1  # Of files without a byte there is no part.
         found = looked_at = 0
         for path, (_, _, count) in zip(self.paths, self.counts, strict=True):
             sample = np.fromfile(path, "<i4", min(count, most))

@@ -132,6 +132,12 @@ def test_the_wrong_casing_is_noticed_either_way():
     assert inspect(text, WordPieceTokenizer(cased)).better_lowercase is False
 
 
+def test_lower_case_is_not_asked_for_where_it_takes_vowels_away():
+    """Without its signs a Thai word has fewer pieces, as it is another word."""
+    thai = Vocab([*SPECIALS, "กา", "ก", "##ิ", "##็", "##น"])
+    assert inspect("กิน กา ก็\n" * 9, WordPieceTokenizer(thai, lowercase=False)).better_lowercase is None
+
+
 def test_no_text_is_refused():
     for text in ("", "\n \n\n", "\u200b\n"):
         with pytest.raises(InputError, match="no text"):

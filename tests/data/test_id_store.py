@@ -39,6 +39,7 @@ def test_documents_go_on_over_batches_and_empty_ones_are_left_out(tmp_path):
     assert (len(store), store.num_sentences, store.num_tokens) == (4, 7, 9)
     assert len(store[3]) == 2 and list(store[3][1]) == [8, 9]
     assert store.share([7, 9, 99]) == 2 / 9
+    assert IdStore([]).share([7]) == 0
     for wrong in (-1, 4):
         with pytest.raises(IndexError):
             store[wrong]

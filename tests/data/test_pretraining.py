@@ -216,9 +216,10 @@ def test_nothing_half_written_and_nothing_foreign_replaced(corpus, settings, tmp
     one.write_text("good film\nbad film\n", encoding="utf-8")
     with pytest.raises(InputError, match="1 document"):
         write_records([one], tmp_path / "records", settings)
-    one.write_text("\n\n")
-    with pytest.raises(InputError, match="one.txt: no text"):
-        write_records([one], tmp_path / "records", settings)
+    for text in ("\n\n", ""):
+        one.write_text(text)
+        with pytest.raises(InputError, match="one.txt: no text"):
+            write_records([one], tmp_path / "records", settings)
     assert not (tmp_path / "records").exists() and not list(tmp_path.glob(".*"))
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
