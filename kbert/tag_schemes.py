@@ -104,7 +104,8 @@ def well_formed_entities(tags: Sequence[str], scheme: str = "BIO") -> list[Entit
     """Only the entities that are written by the rules of the scheme from their first word to their last.
 
     Reference:
-        seqeval 1.2.2, `mode="strict"`, whose `IOB2` is `BIO` here, and `IOBES` is `BIOES`.
+        seqeval 1.2.2, `mode="strict"`, whose `IOB2` is `BIO` here, and `IOBES` is `BIOES`. Departure: where
+        IOB1 has a B that should be an I, it takes the I after it for an entity, or none for the one before.
     """
     entities = entities_of(tags)
     right = tags_of(entities, len(tags), scheme)

@@ -61,8 +61,8 @@ def squad_v2_scores(
     Args:
         references: Gold answers.
         predictions: The answer to each question, or "".
-        null_scores: How sure the model is that there is none, on any scale; None leaves the predictions
-            as they are.
+        null_scores: Of each question with a prediction, how sure the model is that there is no answer, on
+            any scale; None leaves the predictions as they are.
         null_threshold: A question with a larger null score counts as answered by "".
 
     Returns:
@@ -76,7 +76,7 @@ def squad_v2_scores(
     scores = squad_v2_question_scores(references, predictions)
     if null_scores is not None:
         for key, answers in references.items():
-            if null_scores[key] > null_threshold:
+            if key in predictions and null_scores[key] > null_threshold:
                 right = float(not answers)
                 scores[key] = (right, right)
     table = _means(list(scores.values()), "")
@@ -121,9 +121,10 @@ def best_null_threshold(
     """
     scores = squad_v2_question_scores(references, predictions)
     column = {"exact": 0, "f1": 1}[measure]
-    total = best = float(sum(not answers for answers in references.values()))
+    answered = [key for key in null_scores if key in predictions and key in references]
+    total = best = float(sum(not references[key] for key in answered))
     threshold = min(0.0, float(np.nextafter(min(null_scores.values()), -np.inf)))
-    for key in sorted(null_scores, key=null_scores.__getitem__):
+    for key in sorted(answered, key=null_scores.__getitem__):
         # With a threshold of this question's null score, its prediction begins to count.
         if references[key]:
             total += scores[key][column]

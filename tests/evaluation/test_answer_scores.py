@@ -93,6 +93,16 @@ def test_missing_predictions_count_zero():
     }
 
 
+def test_missing_predictions_count_zero_whatever_their_null_scores():
+    answers, predictions = {"a": ["x"], "b": [], "c": []}, {"a": "x", "b": ""}
+    for null_scores in ({"a": -1.0, "b": 2.0, "c": 3.0}, {"a": -1.0, "b": 2.0}):
+        scores = squad_v2_scores(answers, predictions, null_scores)
+        assert (scores["HasAns_f1"], scores["NoAns_f1"], scores["total"]) == (100.0, 50.0, 3)
+        threshold, best = best_null_threshold(answers, predictions, null_scores)
+        assert (threshold, best) == (-1.0, pytest.approx(200 / 3))
+        assert squad_v2_scores(answers, predictions, null_scores, threshold)["f1"] == best
+
+
 def test_the_longest_run_in_one_piece_counts():
     # 2 of 4 units stand together in both; 3 are in common.
     assert cmrc_question_scores({"q": ["甲乙丙丁"]}, {"q": "甲乙丁丙"})["q"] == (0.0, 0.5)
