@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kbert.data.data_sets import data_set_errors
 from kbert.data.json_lines import parse_object, whole_characters
 from kbert.errors import InputError
 from kbert.whole_files import check_local
@@ -244,11 +245,9 @@ def _tfds_builder(source: str):
     # Imported here: it takes seconds, and most corpora are files.
     import tensorflow_datasets as tfds
 
-    try:
+    with data_set_errors(source):
         builder = tfds.builder(source.removeprefix(_TFDS))
         builder.download_and_prepare()
-    except (tfds.core.DatasetNotFoundError, ValueError) as error:
-        raise InputError(f"{source}: {str(error).splitlines()[0]}") from error
     return builder
 
 

@@ -17,6 +17,7 @@ from kbert.data import (
     read_triples,
     row_ids,
 )
+from kbert.data.corpus import source_stamp
 from kbert.data.labelled_rows import Column, read_columns
 from kbert.errors import InputError
 
@@ -65,12 +66,17 @@ def test_an_empty_pair_column_reads_single_texts(tmp_path):
     "name, text, message",
     [
         ("a.tsv", "", "a.tsv: is empty"),
+        ("a.csv", "\ntext,label\nx,1\n", "a.csv: is empty or begins with an empty line; expected a header"),
+        ("a.csv", "text;label\nx;1\n", "none of the columns text;label .*; expected a comma between columns"),
+        ("a.csv", "text\tlabel\nx\t1\n", "; expected a comma between columns in .csv, a tab in .tsv"),
+        ("a.tsv", "text,label\nx,1\n", "none of the columns text,label .*; expected a comma between columns"),
         ("a.tsv", "text\tlabel\n", "no rows"),
         ("a.tsv", "text\tlabel\nx\t1\nonly one\n", "a.tsv:3: 1 columns.*names 2"),
         ("a.tsv", "body\tlabel\nx\t1\n", "none of the columns body, label.*--text_column"),
         ("a.tsv", "text\tlabel\nx\t\n", "a.tsv:2: the label is empty"),
         ("a.tsv", "text\tlabel\nx\t \n", "a.tsv:2: the label is empty"),
-        ("a.csv", 'text,label\n"x,1\n', "well-formed CSV"),
+        ("a.csv", 'text,label\n"x",1\n"y,1\nz,1\n', "a.csv:3: is no well-formed CSV .*unexpected end"),
+        ("a.csv", 'text,label\n"a\nb",1\n"y" z,1\nz,1\n', "a.csv:4: is no well-formed CSV .*expected after"),
         ("a.jsonl", '{"text": "x", "label": 1}\n{"text": \n', "a.jsonl:2: is no JSON"),
         ("a.jsonl", "[1]\n", "a.jsonl:1: is a list"),
         ("a.jsonl", '{"text": "x", "label": 1}\n{"label": 1}\n', "a.jsonl:2: the row has no 'text'"),
@@ -204,6 +210,23 @@ def test_labels_in_order():
     assert label_list(examples(["no", "Yes", "maybe"])) == ["Yes", "maybe", "no"]
     with pytest.raises(InputError, match="all 2 rows have the label 'a'"):
         label_list(examples(["a", "a"]))
+
+
+@pytest.mark.parametrize("kind", ["OSError", "DownloadError"])
+def test_a_data_set_that_cannot_be_downloaded_is_told_in_one_line(monkeypatch, kind):
+    """Without a network `requests` raises an OSError without number and file, after many attempts."""
+    tfds = pytest.importorskip("tensorflow_datasets")
+    errors = {"OSError": OSError, "DownloadError": tfds.core.download.util.DownloadError}
+
+    def fail(*args, **kwargs):
+        raise errors[kind]("Failed to resolve 'example.org'\nand more")
+
+    monkeypatch.setattr(tfds, "load", fail)
+    with pytest.raises(InputError, match="^tfds:glue/sst2: Failed to resolve 'example.org'$"):
+        read_examples("tfds:glue/sst2")
+    monkeypatch.setattr(tfds, "builder", fail)
+    with pytest.raises(InputError, match="^tfds:glue/sst2: Failed to resolve 'example.org'$"):
+        source_stamp("tfds:glue/sst2")
 
 
 def test_tfds_by_name_offline(tmp_path):
