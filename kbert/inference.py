@@ -109,7 +109,7 @@ class Pipeline:
 
     Call arguments:
         *texts: As the task's `rows_of` takes them: one sequence of strings, or several sequences of the same
-            length, such as first texts and second texts. Or as many single strings.
+            length, such as first texts and second texts; generators as well. Or as many single strings.
 
     Returns:
         One dict of plain Python values a row, in a list; for single strings, the dict alone.
@@ -128,11 +128,12 @@ class Pipeline:
         self.task.check_config(self.model.config)
         self._predict = Predictor(self.task, self.model, batch_size)
 
-    def __call__(self, *texts: str | Sequence) -> Any:
+    def __call__(self, *texts: str | Iterable | None) -> Any:
         """Answers the texts; see the class."""
         if texts and isinstance(texts[0], str):
             return self(*([text] for text in texts))[0]
-        rows = self.task.rows_of(*texts)
+        # What can be read once, such as a generator, would be empty after the first look at it.
+        rows = self.task.rows_of(*(side if side is None else list(side) for side in texts))
         answers = self.answers(rows, self.task.encode(rows, labelled=False)) if rows else []
         return [plain_answer(answer) for answer in answers]
 

@@ -45,6 +45,7 @@ def test_answers_come_in_order_and_alike_alone_or_together(model_dir):
         )
         assert alone["score"] == pytest.approx(answer["score"], abs=1e-6)
     assert classify([]) == []
+    assert classify(text for text in TEXTS) == together
 
 
 def test_logits_are_those_of_the_loaded_model(model_dir):

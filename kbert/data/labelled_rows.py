@@ -1,6 +1,7 @@
 """Rows of labelled files, TSV, CSV or JSON lines, and of datasets known to tensorflow_datasets."""
 
 import csv
+import re
 from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,8 @@ from kbert.whole_files import check_local
 _LONGEST_FIELD = 2**31 - 1
 #: What stands for the label of a row without one, which has a negative number in data sets.
 _NO_LABEL = "-"
+#: What a header of one name has in it where its columns are parted otherwise.
+_OTHER_SEPARATOR = re.compile("[;,\t|]")
 #: What a row has under a name that several columns have; wrong only where that name is read.
 _SEVERAL = object()
 
@@ -135,13 +138,14 @@ def _column(row: dict, column: Column, taken: Container[str | None], place: str)
         if required:
             raise InputError(
                 f"{place}: '' is no name of the column with the {role}, which there must be; the columns are "
-                f"{', '.join(row)}; {column.remedy}"
+                f"{', '.join(row)}; {_remedy(row, column)}"
             )
         return None
     if asked is not None:
         if asked not in row:
             raise InputError(
-                f"{place}: there is no column {asked!r}; the columns are {', '.join(row)}; {column.remedy}"
+                f"{place}: there is no column {asked!r}; the columns are {', '.join(row)}; "
+                f"{_remedy(row, column)}"
             )
         return asked
     found = column.customary_name(row)
@@ -150,9 +154,16 @@ def _column(row: dict, column: Column, taken: Container[str | None], place: str)
         known = ", ".join(name for name in customary if isinstance(name, str))
         raise InputError(
             f"{place}: none of the columns {', '.join(row)} has a customary name for the {role} "
-            f"({known}); {column.remedy}"
+            f"({known}); {_remedy(row, column)}"
         )
     return found
+
+
+def _remedy(row: dict, column: Column) -> str:
+    """What the user of a file can do where the column is not found."""
+    if len(row) == 1 and _OTHER_SEPARATOR.search(next(iter(row))):
+        return "expected a comma between columns in .csv, a tab in .tsv"
+    return column.remedy
 
 
 def _tell(source: str, columns: Sequence[Column], found: Sequence[str | None], row: dict) -> None:
@@ -249,25 +260,30 @@ def _without_blank_end(lines):
 
 def _csv_rows(file, path, names):
     csv.field_size_limit(_LONGEST_FIELD)
-    try:
-        rows = _numbered(csv.reader(file, strict=True))
-        yield from _table_rows(_without_blank_end(rows), path, names)
-    except csv.Error as error:
-        raise InputError(f"{path}: is no well-formed CSV ({error}); is a quotation mark missing?") from error
+    rows = _numbered(csv.reader(file, strict=True), path)
+    yield from _table_rows(_without_blank_end(rows), path, names)
 
 
-def _numbered(reader):
+def _numbered(reader, path):
     """Rows, each with the line that it begins in: a quoted field may go over several."""
     begin = 1
-    for values in reader:
-        yield begin, values
-        begin = reader.line_num + 1
+    try:
+        for values in reader:
+            yield begin, values
+            begin = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(
+            f"{path}:{begin}: is no well-formed CSV ({error}); is a quotation mark missing?"
+        ) from error
 
 
 def _table_rows(lines, path, names):
     _, header = (0, names) if names else next(lines, (0, None))
     if not header or header == [""]:
-        raise InputError(f"{path}: is empty; expected a header line with the names of the columns")
+        raise InputError(
+            f"{path}: is empty or begins with an empty line; expected a header line with the names of the "
+            f"columns"
+        )
     twice = {name: _SEVERAL for name in header if header.count(name) > 1}
     broken = []
     for number, values in lines:

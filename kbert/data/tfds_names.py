@@ -23,8 +23,9 @@ def prepared_builder(name: str, data_dir: str | None = None):
         raise InputError(f"tfds:{name}: {str(error).splitlines()[0]}") from error
     # Errors of the download, of its HTTP client, of packages that the dataset needs: no base class in common.
     except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise InputError(
-            f"tfds:{name}: cannot be prepared ({type(error).__name__}: {error}); prepare it where that works "
-            f"and let TFDS_DATA_DIR name its folder, or give a file"
+            f"tfds:{name}: cannot be prepared ({reason}); prepare it where that works and let TFDS_DATA_DIR "
+            f"name its folder, or give a file"
         ) from error
     return builder

@@ -78,7 +78,9 @@ class Regression(TextTask):
             "number_pairs": number_pairs(gold, predicted),
             "errors_by": "distance",
             "errors": [
-                WrongAnswer(row.source, marked_texts(row), f"{right:g}", f"{said:.3g}", abs(right - said))
+                WrongAnswer(
+                    row.source, marked_texts(row), f"{right:.12g}", _in_words(said), abs(right - said)
+                )
                 for row, right, said in zip(rows, gold.tolist(), predicted.tolist(), strict=True)
                 if right != said
             ],
@@ -86,6 +88,11 @@ class Regression(TextTask):
 
     def prediction_row(self, row, answer):
         return prediction_of(row, {"gold": row.score}, answer)
+
+
+def _in_words(number: float) -> str:
+    """As a report shows it: a year or a price must not be rounded to hundreds."""
+    return f"{number:.3g}" if abs(number) < 100 else f"{number:.2f}"
 
 
 def _numbers(rows: Sequence[ScoredExample], answers) -> tuple[np.ndarray, np.ndarray]:

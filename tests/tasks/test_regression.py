@@ -46,6 +46,14 @@ def test_scores_are_those_of_glue(tokenizer):
         Regression.learn(data, tokenizer, 16, best_score="mse")
 
 
+def test_a_report_shows_large_numbers_as_they_are(tokenizer):
+    data = rows(2015.0, 1234567.5, 4.2)
+    task = Regression.learn(data, tokenizer, 16)
+    errors = task.report_parts(data, [{"score": score} for score in (2013.4, 1234000.0, 3.14159)])["errors"]
+    said = [("2015", "2013.40"), ("1234567.5", "1234000.00"), ("4.2", "3.14")]
+    assert [(error.gold, error.predicted) for error in errors] == said
+
+
 @pytest.mark.slow
 def test_it_learns_in_any_unit(tokenizer, fine_tuned):
     data = [
