@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from absl import logging
 
 from kbert import checkpoints, data, training
@@ -12,6 +13,9 @@ from kbert.models import BertMaskedLM, BertPretrainer
 from kbert.start import starting_point
 from kbert.text import Vocab
 from kbert.vocab_resizing import resize_vocab
+
+#: Settings of a run of which a checkpoint has a short mark, and what it means that the marks differ.
+MARKS = {"start": "another start (--init, or a --vocab for which its table is made to fit)"}
 
 
 def starting_model(
@@ -69,13 +73,16 @@ def warn_of_other_case(init: str | None, folder: str | os.PathLike) -> None:
         )
 
 
-def settings_of_start(model: BertPretrainer, init: str | None) -> dict[str, Any]:
-    """What a checkpoint notes of the model before its first step: no other one goes on from it.
+def settings_of_start(model: BertPretrainer, init: str | None, parts: int = 1) -> dict[str, Any]:
+    """What a checkpoint notes of the model before its first step, from which no other one goes on.
+
+    To be called in the scope of the strategy.
 
     Args:
         model: Of `starting_model`.
         init: The checkpoint that it is made of; else its weights follow from the seed and the sizes, but on
             another machine not to the last bit, and are not noted.
+        parts: Of `kbert.training.share_cores`.
 
     Returns:
         For `settings` of `kbert.training.Checkpoints`.
@@ -86,7 +93,18 @@ def settings_of_start(model: BertPretrainer, init: str | None) -> dict[str, Any]
         **sizes,
         "precision": model.dtype_policy.name.removeprefix("mixed_"),  # What `auto` means here.
         "start": training.fingerprint(weights) if init else None,
+        "parts": parts,
+        "devices": tf.distribute.get_strategy().num_replicas_in_sync,
     }
+
+
+def may_differ(name: str, then: Any) -> bool:
+    """Whether a run goes on, with a warning, where a setting was another one.
+
+    Parts, which depend on the machine, and devices change no more than the order of sums and what dropout
+    drops.
+    """
+    return name in ("parts", "devices")
 
 
 def start_at_frequencies(

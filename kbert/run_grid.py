@@ -30,23 +30,6 @@ class GridPoint:
     score: float | None
 
 
-def refuse_start_as_target(init: str | None, model_dir: Path) -> None:
-    """Refuses to write the model over the one it starts from: a run stopped after that could not go on.
-
-    Args:
-        init: The checkpoint, if any.
-        model_dir: Of the model.
-
-    Raises:
-        InputError: They are one folder.
-    """
-    if init is not None and Path(init).resolve() == model_dir.resolve():
-        raise InputError(
-            f"--init and --model_dir are one folder, {model_dir}: the start would be overwritten; name "
-            f"another --model_dir"
-        )
-
-
 def run_grid(
     run: Callable[[RunSettings, Path], FineTuned],
     settings: RunSettings,

@@ -1,5 +1,6 @@
 """What a run starts from: sizes, vocabulary and casing, checked against each other."""
 
+import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -89,6 +90,23 @@ def starting_point(
     known = read_lowercase(init) if init and lowercase is None else None  # Loading warns of it.
     lowercase = settle_case(vocab_path, vocabulary.tokens, lowercase) if known is None else known
     return StartingPoint(settled, Path(vocab_path), lowercase)
+
+
+def refuse_start_as_target(init: str | None, model_dir: str | os.PathLike) -> None:
+    """Refuses to write the model over the one it starts from: a run stopped after that could not go on.
+
+    Args:
+        init: The checkpoint, if any.
+        model_dir: Of the model.
+
+    Raises:
+        InputError: They are one folder.
+    """
+    if init is not None and Path(init).resolve() == Path(model_dir).resolve():
+        raise InputError(
+            f"--init and --model_dir are one folder, {model_dir}: the start would be overwritten; name "
+            f"another --model_dir"
+        )
 
 
 def _check_same(

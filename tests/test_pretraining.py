@@ -16,6 +16,8 @@ from kbert.models import Bert, BertPretrainer
 from kbert.pretraining import _check_same_form, _round_steps, figures_of_kept, pretrain, steps_of_phases
 from kbert.pretraining_records import Records
 from kbert.pretraining_start import (
+    MARKS,
+    may_differ,
     settings_of_start,
     start_at_frequencies,
     starting_model,
@@ -253,15 +255,18 @@ def test_a_run_does_not_go_on_with_other_records(folder, corpus, tiny_vocab, con
         run()
 
 
-def test_a_run_goes_on_from_the_model_it_began_with_alone(config, tmp_path):
+def test_a_run_goes_on_from_the_model_it_began_with_alone(config, tmp_path, caplog):
     """Whatever --init and --config are called, and whatever --precision=auto means here."""
     variables = [keras.Variable([1.0])]
     model, other = model_of(config), model_of(config.replace(dropout=0.2))
     half = BertPretrainer(config, dtype="mixed_bfloat16")
     half.build()
 
-    def noted(init, model):
-        return training.Checkpoints(tmp_path / str(init), settings=settings_of_start(model, init))
+    def noted(init, model, parts=1):
+        settings = settings_of_start(model, init, parts)
+        return training.Checkpoints(
+            tmp_path / str(init), settings=settings, may_differ=may_differ, marks=MARKS
+        )
 
     for init in (None, "folder"):
         noted(init, model).save(1, variables, {"step": 1})
@@ -271,10 +276,12 @@ def test_a_run_goes_on_from_the_model_it_began_with_alone(config, tmp_path):
         with pytest.raises(InputError, match="precision='float32', which cannot go on with 'bfloat16';"):
             noted(init, half).restore(variables)
     model.mlm.bias.assign(np.ones(config.vocab_size))
-    with pytest.raises(InputError, match="holds a run with start=.*, which cannot go on with"):
+    with pytest.raises(InputError, match="holds a run with another start .--init, .*; start it as before"):
         noted("folder", model).restore(variables)
+    assert not caplog.messages
     # Random ones follow from the seed, and may have other last bits on another machine.
-    assert noted(None, model).restore(variables)
+    assert noted(None, model, parts=2).restore(variables)
+    assert "holds a run with parts=1, which goes on with 2; its numbers may not be" in caplog.text
 
 
 def test_a_model_to_go_on_from_keeps_its_heads_and_gets_rows_for_new_words(tmp_path, tiny_vocab, config):

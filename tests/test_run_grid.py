@@ -1,7 +1,6 @@
 """Several runs: the best is kept, failed ones are counted, and what differs is their seed and rate."""
 
 from dataclasses import asdict
-from pathlib import Path
 from types import SimpleNamespace
 
 import keras
@@ -9,7 +8,7 @@ import pytest
 
 from kbert.errors import InputError
 from kbert.recipe import Recipe
-from kbert.run_grid import clear, each_run, folder_of_best, refuse_start_as_target, run_grid, spread
+from kbert.run_grid import clear, each_run, folder_of_best, run_grid, spread
 from kbert.run_settings import RunSettings
 from kbert.training import Checkpoints
 
@@ -95,15 +94,6 @@ def test_a_folder_of_another_run_is_told_before_the_first_run(tmp_path):
     (folder / "step-000000001.npz").write_bytes(b"cut off")
     with pytest.raises(InputError, match="all 1 checkpoints are damaged"):
         run_grid(pytest.fail, RunSettings(), **grid)
-
-
-def test_the_start_is_not_overwritten(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for init in ("runs/mine/", str(tmp_path / "runs/mine")):
-        with pytest.raises(InputError, match="--init and --model_dir are one folder, runs/mine: the start"):
-            refuse_start_as_target(init, Path("runs/mine"))
-    for init in (None, "runs", "bert-base"):
-        refuse_start_as_target(init, Path("runs/mine"))
 
 
 def test_all_runs_failed(tmp_path):

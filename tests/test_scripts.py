@@ -174,7 +174,7 @@ def test_pretraining_does_not_go_on_from_another_checkpoint(work, forked, tmp_pa
     before = (tmp_path / "model/manifest.json").read_bytes()
     save_file({name: value + np.float32(0.1) for name, value in load_file(weights).items()}, weights)
     done = pretrain(init)
-    assert done.returncode == 2 and "holds a run with start=" in done.stderr, done.stderr[-2000:]
+    assert done.returncode == 2 and "holds a run with another start" in done.stderr, done.stderr[-2000:]
     assert (tmp_path / "model/manifest.json").read_bytes() == before
 
 
@@ -390,6 +390,11 @@ WRONG = {
         "--data_dir={work}/records --vocab={work}/vocab.txt --size=tiny --average_decay=1 "
         "--model_dir={tmp}/out",
         "average_decay=1.0: 1 would save the first step's weights",
+    ),
+    "pretraining over its start": (
+        "pretrain.py",
+        "--data_dir=x --vocab=x --init={work}/pretrained --model_dir={work}/pretrained",
+        "--init and --model_dir are one folder",
     ),
     "a second phase without records": (
         "pretrain.py",

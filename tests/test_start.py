@@ -2,13 +2,14 @@
 
 import json
 import logging
+from pathlib import Path
 
 import pytest
 
 from kbert import BertConfig, InputError
 from kbert.checkpoints import save_folder
 from kbert.models import Bert, BertEmbedder
-from kbert.start import starting_point, task_options
+from kbert.start import refuse_start_as_target, starting_point, task_options
 
 
 @pytest.fixture
@@ -111,3 +112,12 @@ def test_what_does_not_go_together_is_refused(init, tmp_path):
         starting_point(size="tiny")
     with pytest.raises(InputError, match=r"words.txt: 125 entries, but .* has 101 rows"):
         starting_point(init=init, vocab=vocab_of(tmp_path, "a"))
+
+
+def test_the_start_is_not_overwritten(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for init in ("runs/mine/", str(tmp_path / "runs/mine")):
+        with pytest.raises(InputError, match="--init and --model_dir are one folder, runs/mine: the start"):
+            refuse_start_as_target(init, Path("runs/mine"))
+    for init in (None, "runs", "bert-base"):
+        refuse_start_as_target(init, Path("runs/mine"))

@@ -95,7 +95,7 @@ def main():
     started, folder = time.monotonic(), Path(FLAGS.model_dir)
     check_writable(folder)
     from kbert import checkpoints, fine_tuning, run_grid, run_report, training
-    from kbert.start import starting_point, task_options
+    from kbert.start import refuse_start_as_target, starting_point, task_options
     from kbert.tasks import task_class
     from kbert.text import WordPieceTokenizer
 
@@ -108,7 +108,7 @@ def main():
     settings = settings_from_flags(RunSettings, learning_rate=learning_rates[0])
     recipe = settings_from_flags(Recipe)
     _check_need_of_dev(len(seeds) * len(learning_rates))
-    run_grid.refuse_start_as_target(FLAGS.init, folder)
+    refuse_start_as_target(FLAGS.init, folder)
     kind = task_class(FLAGS.task)
     train, dev, faults, kept = _read(kind)
     start = starting_point(

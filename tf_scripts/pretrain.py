@@ -102,9 +102,10 @@ def main():
     check_writable(folder)
     import keras
 
-    from kbert import checkpoints, manifest, pretraining, pretraining_start, training
+    from kbert import checkpoints, manifest, pretraining, pretraining_start, start, training
     from kbert.text import Vocab
 
+    start.refuse_start_as_target(FLAGS.init, folder)
     parts = training.share_cores() if FLAGS.strategy == "default" else 1  # Before TensorFlow does anything.
     strategy = training.strategy_for(FLAGS.strategy)
     keras.utils.set_random_seed(FLAGS.seed)
@@ -117,10 +118,13 @@ def main():
         )
         phases = _phases(vocab, model.config)
         pretraining_start.warn_of_other_case(FLAGS.init, FLAGS.data_dir)
-        settings |= pretraining_start.settings_of_start(model, FLAGS.init)
+        settings |= pretraining_start.settings_of_start(model, FLAGS.init, parts)
         if FLAGS.output_bias == "frequencies":
             pretraining_start.start_at_frequencies(model, FLAGS.data_dir, vocab)
-        saved = training.Checkpoints(folder / "checkpoints", FLAGS.checkpoint_every, settings=settings)
+        saved = training.Checkpoints(
+            folder / "checkpoints", FLAGS.checkpoint_every, settings=settings,
+            may_differ=pretraining_start.may_differ, marks=pretraining_start.MARKS,
+        )  # fmt: skip
         history = pretraining.pretrain(
             model, _optimizer(FLAGS.steps), phases,
             held_out=_records(FLAGS.dev_dir, vocab, model.config) if FLAGS.dev_dir else None,

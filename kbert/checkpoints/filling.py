@@ -33,7 +33,8 @@ def fill(
         weights: kbert's name -> variable (see `kbert.models.paths`).
         checkpoint: Where the arrays come from.
         num_layers: Blocks of the model; those of the checkpoint beyond are left alone.
-        other_heads: The checkpoint's heads that the model has not are left alone, instead of refused.
+        other_heads: The checkpoint's heads that the model has not are left alone, instead of refused; not
+            parts of those that it has.
         new_heads: Heads of the model that the checkpoint lacks keep their values, instead of an error.
         problems: What was found wrong elsewhere, to be told in the same error.
 
@@ -52,7 +53,8 @@ def fill(
         )
     unused = set(checkpoint.tensors.shapes) - {name for row in rows.values() for name in row.names}
     ignored = {name for name in unused if any(fnmatch.fnmatchcase(name, p) for p in checkpoint.ignored)}
-    spare = {name for name in unused - ignored if other_heads and not name.startswith(checkpoint.encoder)}
+    own = (*checkpoint.encoder, *_beginnings_of_heads(rows))
+    spare = {name for name in unused - ignored if other_heads and not name.startswith(own)}
     spare |= unused & _names_of_no_use(weights, checkpoint, num_layers)
     left_over = unused - ignored - spare
     if left_over:
@@ -72,6 +74,12 @@ def _lacking_parts(weights: dict, checkpoint: Checkpoint) -> list[str]:
     """The heads, and the pooler, of which the checkpoint has nothing at all."""
     present = {part(path) for path in weights if checkpoint.holds(path)}
     return sorted({part(path) for path in weights} - present - {"bert"})
+
+
+def _beginnings_of_heads(rows: dict[str, Stored]) -> set[str]:
+    """Of the foreign names of the model's heads: what else begins so is a part of one of these heads."""
+    names = {name for path, row in rows.items() if not path.startswith("bert/") for name in row.names}
+    return {name[: end + 1] for name in names if (end := max(name.rfind("."), name.rfind("/"))) >= 0}
 
 
 def _names_of_no_use(weights: dict, checkpoint: Checkpoint, num_layers: int) -> set[str]:

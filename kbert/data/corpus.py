@@ -1,7 +1,8 @@
 """Reads a pretraining corpus, whole or in parts that several processes can read at once.
 
 Forms: text files with an empty line between documents, JSON lines with a document a row, both also
-compressed (`.gz`), and datasets known to tensorflow_datasets (`tfds:NAME`) with a document a row.
+compressed by gzip (told by the first bytes), and datasets known to tensorflow_datasets (`tfds:NAME`) with a
+document a row.
 """
 
 import functools
@@ -21,6 +22,8 @@ from kbert.whole_files import check_local
 
 _TFDS = "tfds:"
 _BYTE_ORDER_MARK = "\ufeff"
+#: How a gzip file begins, and no UTF-8 does.
+GZIP = b"\x1f\x8b"
 
 
 @dataclass(frozen=True)
@@ -128,12 +131,12 @@ def slice_corpus(
 
 
 def _slices_of(source: str, size: int, wanted: int) -> Iterator[CorpusSlice]:
-    if source.endswith(".gz"):
-        yield CorpusSlice(source, 0, size)
-        return
     if source.startswith(_TFDS):
         step = max(1000, -(-size // 64))
         yield from (CorpusSlice(source, begin, min(size, begin + step)) for begin in range(0, size, step))
+        return
+    if _is_gzip(source):
+        yield CorpusSlice(source, 0, size)
         return
     begin = 0
     with open(source, "rb") as file:
@@ -183,9 +186,14 @@ def _is_json(source: str) -> bool:
     return source.removesuffix(".gz").endswith((".jsonl", ".json"))
 
 
+def _is_gzip(source: str) -> bool:
+    with open(source, "rb") as file:
+        return file.read(len(GZIP)) == GZIP
+
+
 def _decoded_lines(part: CorpusSlice) -> Iterator[tuple[int, str]]:
     """Lines and their numbers within the slice, from 0."""
-    compressed = part.source.endswith(".gz")
+    compressed = _is_gzip(part.source)
     with (gzip.open if compressed else open)(part.source, "rb") as file:
         if part.begin:
             file.seek(part.begin)

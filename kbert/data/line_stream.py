@@ -11,10 +11,9 @@ from typing import BinaryIO
 
 from absl import logging
 
-from kbert.data.corpus import text_of_row
+from kbert.data.corpus import GZIP, text_of_row
 from kbert.errors import InputError
 
-_GZIP = b"\x1f\x8b"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 #: A longer line is cut, so that a file without line ends does not have to fit into memory.
 _MAX_LINE_BYTES = 1 << 24
@@ -55,7 +54,7 @@ def stream_lines(files: Sequence[Path], *, strict: bool = True, text_field: str 
 def _opened(path: Path) -> Iterator[tuple[BinaryIO, BinaryIO | gzip.GzipFile]]:
     """A file as it is, and what is to be read of it."""
     with path.open("rb") as raw:
-        is_gzip = raw.read(2) == _GZIP
+        is_gzip = raw.read(len(GZIP)) == GZIP
         raw.seek(0)
         try:
             yield raw, gzip.GzipFile(fileobj=raw) if is_gzip else raw

@@ -73,6 +73,15 @@ def test_compressed_text_and_json_lines(tmp_path):
     assert len(parts) > 1 and documents_of(parts, text_field="body") == [["one", "two"], ["三\ufffd"]]
 
 
+def test_gzip_is_told_by_its_content(tmp_path):
+    (tmp_path / "a.txt").write_bytes(gzip.compress(b"one\n\ntwo\n"))
+    (tmp_path / "b.txt.gz").write_bytes(b"one\n\ntwo\n")  # A browser has unpacked it.
+    for name in ("a.txt", "b.txt.gz"):
+        source = str(tmp_path / name)
+        parts = slice_corpus([source], [source_stamp(source)[0]], slices=9, smallest=1)
+        assert documents_of(parts) == [["one"], ["two"]]
+
+
 def test_errors_name_file_and_line_also_within_a_later_slice(tmp_path):
     bad = tmp_path / "bad.txt"
     bad.write_bytes(b"one\n\ntwo\n\nthree\ncaf\xe9\n")
