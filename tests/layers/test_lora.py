@@ -100,6 +100,14 @@ def test_merging_keeps_the_outputs_and_leaves_a_plain_layer():
     np.testing.assert_allclose(layer(HIDDEN), before, atol=1e-5)
 
 
+def test_merging_keeps_the_outputs_of_what_was_compiled_around_the_layer():
+    layer = randomised(AdaptableDense(6, parts=3, lora_rank=2, lora_alpha=5.0))
+    model = keras.Sequential([layer])
+    before = model.predict(HIDDEN, verbose=0)
+    layer.merge_lora()
+    np.testing.assert_allclose(model.predict(HIDDEN, verbose=0), before, atol=1e-5)
+
+
 def test_merging_leaves_frozen_what_a_program_froze():
     for freeze in (lambda: None, gc.freeze):
         layer = randomised(AdaptableDense(6, parts=3, lora_rank=2))
