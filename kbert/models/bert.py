@@ -20,7 +20,7 @@ from kbert.layers.faster_ops import traced_once, unpadding
 from kbert.layers.int8 import constant_kernels
 from kbert.models.lora import AdaptableModel
 from kbert.models.packed_rows import all_places, bias_of, check_packing
-from kbert.models.text_model import as_features, as_json
+from kbert.models.text_model import as_features, as_json, check_rows
 
 _exported = contextvars.ContextVar("as_exported", default=False)
 
@@ -62,9 +62,9 @@ class Bert(AdaptableModel):
         compute dtype; (B, K, H) for rows of several texts.
 
     Raises:
-        ValueError: `token_ids` is missing or of floats, a text is longer than `config.longest_sequence`, rows
-            of several texts lack one of their inputs, `pooled_only` is asked of an encoder without pooler, or
-            `positions` together with `return_layers`.
+        ValueError: `token_ids` is missing, ragged or of half precision, shapes differ, a text is longer than
+            `config.longest_sequence`, rows of several texts lack one of their inputs, `pooled_only` is asked
+            of an encoder without pooler, or `positions` together with `return_layers`.
 
     Example:
         >>> import numpy as np
@@ -144,6 +144,7 @@ class Bert(AdaptableModel):
             raise ValueError("positions and return_layers=True; layers are returned for all positions")
         inputs = as_features(inputs)
         check_packing(inputs)
+        check_rows(inputs)
         asked = self._asked(inputs, pooled_only, positions)
         padding = self._unpadding(inputs, return_layers, training)
         hidden = self._embedded(inputs, padding, training)

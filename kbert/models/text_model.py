@@ -21,6 +21,10 @@ class TextModel(keras.Model):
     #: Axes of `token_ids`: batch and sequence, and whatever a subclass has between.
     input_axes = 2
 
+    def __init__(self, *args, **kwargs):
+        # Ids that are floats, as Keras makes them under a strategy to learn shapes, are not to be rounded.
+        super().__init__(*args, **{"autocast": False, **kwargs})
+
     def export(self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **kwargs):
         """Keras's own export, which takes all inputs for floats unless told; here they are ids.
 
@@ -47,23 +51,50 @@ def as_json(policy: keras.DTypePolicy) -> str | dict:
 
 
 def as_features(inputs) -> dict:
-    """The inputs as a dict; a bare tensor is `token_ids`.
+    """The inputs as a dict, `token_ids` int32, without those that are None; a bare tensor is `token_ids`.
 
     Raises:
-        ValueError: A dict without `token_ids`, or ids that are no whole numbers.
+        ValueError: A dict without `token_ids`, or ids that are ragged or of half precision.
     """
     if not isinstance(inputs, dict):
         inputs = {features.TOKEN_IDS: inputs}
+    inputs = {name: value for name, value in inputs.items() if value is not None}
     if features.TOKEN_IDS not in inputs:
         raise ValueError(
             f"inputs have the keys {sorted(inputs)}; expected {features.TOKEN_IDS!r} and, optionally, "
             f"{features.SEGMENT_IDS!r} and {features.PADDING_MASK!r}"
         )
     ids = ops.convert_to_tensor(inputs[features.TOKEN_IDS])
+    if hasattr(ids, "row_splits"):
+        raise ValueError(
+            "token_ids are ragged; expected rows of one length, as from ids.to_tensor(), and a padding_mask"
+        )
     dtype = keras.backend.standardize_dtype(ids.dtype)
-    if keras.backend.is_float_dtype(dtype):  # In mixed precision Keras has rounded them to other tokens'.
+    is_exact = not keras.backend.is_float_dtype(dtype) or dtype in ("float32", "float64")
+    if not is_exact:  # In mixed precision Keras has rounded them to other tokens'.
         raise ValueError(f"token_ids are {dtype}; expected int32, as from keras.Input(shape, dtype='int32')")
     return {**inputs, features.TOKEN_IDS: ops.cast(ids, "int32")}
+
+
+def check_rows(inputs: dict) -> None:
+    """Refuses, where shapes are known, what would be broadcast to wrong numbers without a word.
+
+    Args:
+        inputs: Of `as_features`.
+
+    Raises:
+        ValueError: `token_ids` are not (B, S), or `segment_ids` or `padding_mask` are of another shape.
+    """
+    shape = tuple(inputs[features.TOKEN_IDS].shape)
+    if len(shape) != 2:
+        raise ValueError(
+            f"token_ids have the shape {shape}; expected (batch, length), and other inputs by name, in a dict"
+        )
+    for name in (features.SEGMENT_IDS, features.PADDING_MASK):
+        other = tuple(inputs[name].shape) if name in inputs else shape
+        sizes = zip(shape, other, strict=False)
+        if len(other) != 2 or any(None not in pair and pair[0] != pair[1] for pair in sizes):
+            raise ValueError(f"{name} has the shape {other}, token_ids {shape}; expected the same")
 
 
 def as_rows(inputs: dict) -> dict:

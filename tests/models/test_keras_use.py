@@ -250,6 +250,28 @@ def test_xla_trains_alike(name):
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="strategies are TensorFlow's")
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("name", ["BertMaskedLM", "BertClassifier", "BertTagger crf"])
+def test_two_replicas_train_as_one(name, dtype):
+    import tensorflow as tf
+
+    case, weights = CASES[name], []
+    config = CONFIG.replace(num_layers=1, dropout=0.0, attention_dropout=0.0)
+    mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    for strategy in (tf.distribute.get_strategy(), mirrored):
+        keras.utils.set_random_seed(7)
+        with strategy.scope():
+            model = case.model_class(config, dtype=dtype, **case.arguments)
+            model.build()
+            model.compile(keras.optimizers.SGD(0.1), loss=case.losses, run_eagerly=True)
+        model.fit(case.inputs, case.targets, batch_size=ROWS, verbose=0, shuffle=False)
+        weights.append(model.get_weights())
+    for one, two in zip(*weights, strict=True):
+        np.testing.assert_allclose(two, one, atol=1e-5 if dtype == "float32" else 1e-3)
+
+
 #: What the fresh process does: nothing is told to it but the names of the files.
 FRESH = """
 import sys

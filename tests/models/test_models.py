@@ -46,12 +46,29 @@ def test_defaults_are_no_padding_and_first_segment(tiny_config):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
-def test_ids_that_are_no_whole_numbers_are_refused(dtype, tiny_config):
-    """In bfloat16 there is no 257."""
-    model, ids = Bert(tiny_config, dtype=dtype), np.array([[5.0, 257.0]], "float32")
-    for inputs in (ids, {"token_ids": ids}, keras.Input((2,))):
-        with pytest.raises(ValueError, match="expected int32"):
-            model(inputs)
+def test_ids_that_came_as_floats_are_not_rounded(dtype, tiny_config):
+    """Keras makes floats of them under a strategy, to learn their shapes. In bfloat16 there is no 257."""
+    model = randomised(Bert(tiny_config.replace(vocab_size=300), dtype=dtype))
+    ids = np.array([[5.0, 257.0]], "float32")
+    expected = model(ids.astype("int32"))["pooled_output"]
+    for inputs in (ids, {"token_ids": ids, "padding_mask": None}):
+        np.testing.assert_array_equal(model(inputs)["pooled_output"], expected)
+    assert model(keras.Input((2,)))["pooled_output"].shape == (None, tiny_config.hidden_dim)
+    with pytest.raises(ValueError, match="bfloat16; expected int32"):
+        model(keras.ops.cast(ids, "bfloat16"))
+
+
+@pytest.mark.parametrize("unpad", [False, True])
+def test_shapes_that_do_not_go_together_are_refused(unpad, tiny_config):
+    model, inputs = Bert(tiny_config, unpad=unpad), make_inputs(tiny_config)
+    ids, mask = inputs["token_ids"], inputs["padding_mask"]
+    square = ids[:, :3]  # A list of two such arrays would be broadcast to an answer.
+    for wrong in (ids[0], ids[:, None], [square, square]):
+        with pytest.raises(ValueError, match=r"expected \(batch, length\)"):
+            model(wrong)
+    for name, wrong in {"padding_mask": mask[:, :5], "segment_ids": mask[:1]}.items():
+        with pytest.raises(ValueError, match=f"{name} has the shape"):
+            model({**inputs, name: wrong})
 
 
 def test_layers_on_request(tiny_config):
