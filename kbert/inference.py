@@ -2,7 +2,7 @@
 
 import collections
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
@@ -108,14 +108,15 @@ class Pipeline:
         batch_size: Rows at a time.
 
     Call arguments:
-        *texts: As the task's `rows_of` takes them: one sequence of strings, or several sequences of the same
-            length, such as first texts and second texts; generators as well. Or as many single strings.
+        *texts: As the task's `rows_of` takes them: one sequence of strings (or a generator of some), or
+            several of the same length, such as first texts and second texts. Or as many single strings.
 
     Returns:
         One dict of plain Python values a row, in a list; for single strings, the dict alone.
 
     Raises:
-        InputError: The folder holds no fine-tuned model; or the texts are not what its task takes.
+        InputError: The folder holds no fine-tuned model; the texts are not what its task takes; or the batch
+            size is below 1.
 
     Example:
         `kbert.pipeline("runs/mine")("a film to remember")` gives
@@ -123,23 +124,31 @@ class Pipeline:
     """
 
     def __init__(self, model_dir: str | os.PathLike, batch_size: int = 32):
+        if batch_size < 1:
+            raise InputError(f"batch_size={batch_size}; expected at least 1")
         self.task = read_task(model_dir)
         self.model = load(model_dir)
         self.task.check_config(self.model.config)
         self._predict = Predictor(self.task, self.model, batch_size)
 
-    def __call__(self, *texts: str | Iterable | None) -> Any:
+    def __call__(self, *texts: str | Sequence) -> Any:
         """Answers the texts; see the class."""
         if texts and isinstance(texts[0], str):
             return self(*([text] for text in texts))[0]
-        # What can be read once, such as a generator, would be empty after the first look at it.
-        rows = self.task.rows_of(*(side if side is None else list(side) for side in texts))
+        rows = self.task.rows_of(*map(_more_than_once, texts))
         answers = self.answers(rows, self.task.encode(rows, labelled=False)) if rows else []
         return [plain_answer(answer) for answer in answers]
 
     def answers(self, rows: Sequence, encoded: EncodedRows) -> list[dict]:
         """The answers to rows of the task's `read`, encoded by it, as its `answers` gives them."""
         return self.task.answers(rows, encoded, self._predict(encoded))
+
+
+def _more_than_once(texts: Any) -> Any:
+    """Texts that can be looked at before they are read, which a generator's cannot."""
+    if isinstance(texts, Mapping):  # Its names would be taken for the texts.
+        raise InputError(f"a dict of {', '.join(map(str, texts))} came; expected texts, and not by name")
+    return list(texts) if isinstance(texts, Iterator) else texts
 
 
 def pipeline(model_dir: str | os.PathLike, batch_size: int = 32) -> Pipeline:

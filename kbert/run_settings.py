@@ -48,6 +48,8 @@ class RunSettings:
         for name in ("learning_rate", "weight_decay"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"--{name}={getattr(self, name)}; expected a number, 0 or more")
+        if self.keep not in ("best", "last"):  # From Python, where no flag checks it; it would be the last.
+            raise InputError(f"--keep={self.keep}; expected best or last")
         if not 0 <= self.warmup_ratio <= 1:
             raise InputError(f"--warmup_ratio={self.warmup_ratio}; expected 0 to 1")
         if not 0 <= self.seed < 2**32:

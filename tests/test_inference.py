@@ -45,7 +45,16 @@ def test_answers_come_in_order_and_alike_alone_or_together(model_dir):
         )
         assert alone["score"] == pytest.approx(answer["score"], abs=1e-6)
     assert classify([]) == []
-    assert classify(text for text in TEXTS) == together
+
+
+def test_a_generator_is_read_and_what_cannot_be_is_refused(model_dir):
+    folder = model_dir()
+    classify = kbert.pipeline(folder)
+    assert classify(text for text in TEXTS[:2]) == classify(TEXTS[:2])
+    with pytest.raises(kbert.InputError, match="a dict of text came"):
+        classify({"text": "good film"})
+    with pytest.raises(kbert.InputError, match="batch_size=0; expected at least 1"):
+        kbert.pipeline(folder, batch_size=0)
 
 
 def test_logits_are_those_of_the_loaded_model(model_dir):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kbert.errors import InputError
 from kbert.run_settings import RunSettings
 from kbert.training.precision import PRECISIONS
 from kbert.training.schedules import SCHEDULES
@@ -26,3 +27,8 @@ def test_the_choices_are_those_of_the_library(script):
         hints = typing.get_type_hints(RunSettings)
         choices |= {name: set(typing.get_args(hints[name])) for name in ("schedule", "precision")}
     assert choices == {name: set(KNOWN[name]) - LEFT_OUT.get((script, name), set()) for name in KNOWN}
+
+
+def test_which_weights_are_kept_is_one_of_two():
+    with pytest.raises(InputError, match="--keep=lowest; expected best or last"):
+        RunSettings(keep=typing.cast(typing.Any, "lowest"))

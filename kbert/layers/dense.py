@@ -167,7 +167,7 @@ class AdaptableDense(TokenDense):
         """Adds α/r·A·B to the matrix and removes both factors; the outputs stay as they are."""
         self.kernel.assign_add(ops.matmul(self.lora_a, self._scaled_b("float32")))
         # What was compiled around this layer, such as `predict` of a model that holds it, goes on to add it.
-        self.lora_b.assign(ops.zeros_like(self.lora_b))
+        self.lora_b.assign(ops.zeros(self.lora_b.shape))
         # To delete a weight, Keras collects garbage, half a second each time. What lives now is none. A
         # program that froze it itself, as before a fork, wants it to stay so.
         freezes = not gc.get_freeze_count()

@@ -88,8 +88,8 @@ def fit(
         FloatingPointError: The loss is not finite, or a weight that was to be measured or saved.
         InputError: A checkpoint cannot be written, or is of another run.
         Terminated: SIGTERM came, and the run was saved: exit code 75.
-        ValueError: The dataset ended too early, no weight of the model trains, a count is below 1, or the
-            optimizer scales the loss, which `fit` does.
+        ValueError: The dataset ended too early or is not of pairs, no weight of the model trains, a count is
+            below 1, or the optimizer scales the loss, which `fit` does.
         WorkerLost: Another process of the run has gone.
     """
     _check_counts(
@@ -150,6 +150,14 @@ def _check_counts(**counts: int) -> None:
             raise ValueError(f"{name}={count}; expected at least 1")
 
 
+def _check_pairs(spec) -> None:
+    if not (isinstance(spec, tuple) and len(spec) == 2):
+        parts = f"{len(spec)} parts" if isinstance(spec, tuple) else type(spec).__name__
+        raise ValueError(
+            f"an element of the dataset is (inputs, targets); {parts} came; weights of rows go with targets"
+        )
+
+
 @contextlib.contextmanager
 def _optimizer_of(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
     """Shows callbacks the optimizer where Keras's own look for it, as that of a compiled model."""
@@ -205,6 +213,7 @@ class _Run:
         state, started = self.state, time.monotonic()
         if self._iterator is None:
             batches = batches_from(self.dataset, state.step * self.steps.accumulate)
+            _check_pairs(batches.element_spec)
             self._iterator = iter(self.strategy.experimental_distribute_dataset(_split_by_rows(batches)))
         try:
             done, totals = self.steps.run(self._iterator, tf.constant(count), self.steps.stage(state.step))

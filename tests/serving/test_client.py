@@ -282,6 +282,9 @@ def test_rows_that_cannot_be_sent():
             checked_rows(rows)
     with pytest.raises(InputError, match="text is a single string"):
         text_rows("abc")
+    with pytest.raises(InputError, match="text is a dict"):
+        text_rows({"text": "abc"})
+    assert text_rows(text for text in ("a", "b")) == text_rows(["a", "b"])
     with pytest.raises(InputError, match="1 texts but 2 questions and 1 lists of choices"):
         choice_rows(["a"], ["b", "c"], [["d"]])
     assert checked_rows([{"choices": ["\ud83d\ude00"]}]) == [{"choices": ["\U0001f600"]}]

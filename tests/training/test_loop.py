@@ -182,6 +182,13 @@ def test_a_dataset_that_ends_early_is_named():
         fit(linear_model(), AdamW(), WeightedObjective(), dataset(), steps_per_epoch=4)
 
 
+def test_a_dataset_of_other_than_pairs_is_refused():
+    weighted = dataset().map(lambda rows, targets: (rows, targets, targets["weight"]))  # As Keras takes them.
+    for wrong, came in ((weighted, "3 parts"), (dataset().map(lambda rows, _: rows), "TensorSpec")):
+        with pytest.raises(ValueError, match=rf"is \(inputs, targets\); {came} came"):
+            fit(linear_model(), AdamW(), WeightedObjective(), wrong, steps_per_epoch=1)
+
+
 def test_summaries_hold_loss_and_rate(tmp_path):
     model, optimizer = linear_model(), AdamW(0.25)
     fit(

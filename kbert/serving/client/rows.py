@@ -16,7 +16,7 @@ def text_rows(texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[
     """Rows of texts or of pairs.
 
     Raises:
-        InputError: There is no text, or there are more or fewer pairs than texts.
+        InputError: There is no text, there are more or fewer pairs than texts, or they are no list.
 
     Example:
         >>> text_rows(["a"], ["b"])
@@ -46,8 +46,10 @@ def choice_rows(
 def _joined(columns: Mapping[str, Sequence], counts: str) -> list[dict[str, Any]]:
     """Rows of the values of each input, or `counts` with their numbers as the error."""
     for name, values in columns.items():
-        if isinstance(values, str):
-            raise InputError(f"{name} is a single string; give a list of them")
+        if isinstance(values, str | Mapping):  # Of a dict the names would be sent.
+            kind = "a single string" if isinstance(values, str) else "a dict"
+            raise InputError(f"{name} is {kind}; give a list, with a value for each row")
+    columns = {name: list(values) for name, values in columns.items()}
     lengths = [len(values) for values in columns.values()]
     if not any(lengths):
         raise InputError("no text to send; give at least one")
