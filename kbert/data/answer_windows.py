@@ -1,5 +1,6 @@
 """Questions on passages become windows: `[CLS] question [SEP] a part of the passage [SEP]`."""
 
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -10,7 +11,7 @@ from kbert import features
 from kbert.data.answer_readers import Question
 from kbert.data.encoding import EncodedRows
 from kbert.data.ragged import concat_rows
-from kbert.text import WordPieceTokenizer, cut_windows
+from kbert.text import WordPieceTokenizer, cut_windows, ends_with_accents
 
 _CHUNK = 1024
 #: Where an answer stands that no window can be trained on: no piece has this number.
@@ -57,7 +58,7 @@ def encode_questions(
     passages = list(dict.fromkeys(row.context for row in questions))
     number_of = {passage: number for number, passage in enumerate(passages)}
     # Each passage once, however many questions are on it.
-    of_passages = _in_chunks(tokenizer.tokenize_with_offsets, passages)
+    of_passages = _in_chunks(functools.partial(_located, tokenizer), passages)
     chunks, long_questions, unknown = [], 0, 0
     for first in range(0, len(questions), _CHUNK):
         rows = questions[first : first + _CHUNK]
@@ -146,6 +147,12 @@ def _positions(windows, spans: np.ndarray) -> dict[str, tf.Tensor]:
     positions[:, (positions == 0).any(axis=0)] = 0
     positions[:, spans[owner, 0] == _UNKNOWN] = -1
     return {features.START_POSITION: positions[0], features.END_POSITION: positions[1]}
+
+
+def _located(tokenizer: WordPieceTokenizer, texts: Sequence[str]) -> tuple[tf.RaggedTensor, ...]:
+    """Ids of pieces, where they begin, and where they end: what is cut out of a text keeps its accents."""
+    ids, begins, ends = tokenizer.tokenize_with_offsets(texts)
+    return ids, begins, ends_with_accents(texts, ends)
 
 
 def _in_chunks(tokenize: Callable, texts: Sequence[str]) -> list[tf.RaggedTensor]:

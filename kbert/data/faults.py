@@ -144,11 +144,13 @@ def tagging_faults(
             of speech, have no rules to break.
     """
     scheme = scheme or find_scheme(text.tags for text in train)
+    # A part of speech may have a hyphen as well, as NN-HL of the Brown corpus.
+    type_of = str if scheme is None else _type
     texts = {text.text for text in train}
     words_of = defaultdict(list)
     for text in train:
         for tag in text.tags:
-            words_of[_type(tag)].append(text.source)
+            words_of[type_of(tag)].append(text.source)
     return _found(
         (
             f"tag against the rules of {scheme}",
@@ -157,7 +159,7 @@ def tagging_faults(
         ("type of one word only (a typo?)", _singles(words_of)),
         (
             "tag of dev that is not in train (counts as wrong)",
-            (f"{text.source} ({tag})" for text in dev for tag in text.tags if _type(tag) not in words_of),
+            (f"{text.source} ({tag})" for text in dev for tag in text.tags if type_of(tag) not in words_of),
         ),
         ("text of dev that is also in train", (text.source for text in dev if text.text in texts)),
     )

@@ -193,7 +193,8 @@ def _sentences(
     path: Path, word_column: int, tag_column: int | None, width: int | None
 ) -> Iterator[tuple[str, list[list[str]]]]:
     """Where each sentence begins, and its words with their tags, if there are any to read."""
-    columns = [word_column] if tag_column is None else [word_column, tag_column]
+    tag_columns = [] if tag_column is None else [tag_column]
+    columns = [word_column, *tag_columns]
     place, rows = "", []
     said_by = "the first line" if width is None else "--columns"
     for number, line in enumerate(_lines(path), start=1):
@@ -205,14 +206,17 @@ def _sentences(
             continue
         width, least = width or len(fields), len(columns)
         inside = all(-width <= column < width for column in columns)
-        if len(fields) != width or width < least or not inside or not fields[word_column]:
+        there = len(fields) == width >= least and inside and fields[word_column]
+        # A word may be a space; around a tag there may be some, as spreadsheets leave them.
+        tags = [fields[column].strip() for column in tag_columns] if there else []
+        if not there or not all(tags):
             tag = "" if tag_column is None else f" and a tag in {tag_column}"
             raise InputError(
                 f"{path}:{number}: {len(fields)} columns ({line!r}); expected {max(width, least)}, as in "
                 f"{said_by}, with a word in number {word_column}{tag}, from 0 on"
             )
         place = place if rows else f"{path}:{number}"
-        rows.append([fields[column] for column in columns])
+        rows.append([fields[word_column], *tags])
     if rows:
         yield place, rows
 

@@ -5,7 +5,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from kbert.errors import InputError
+from kbert.evaluation.decoding import sigmoid
 
 _NLI = ("entailment", "neutral", "contradiction")
 
@@ -157,15 +160,18 @@ def answers_json(answers: Mapping[str, str]) -> str:
 def null_odds_json(null_differences: Mapping[str, float]) -> str:
     """`null_odds.json` of SQuAD 2.0, what its script calls na-probs: id -> how surely there is no answer.
 
+    They are written as probabilities, the sigmoid of the differences, in the same order. The script takes
+    each question with more than its `--na-prob-thresh`, 1.0 by default, for one without an answer:
+    differences of scores would take answers away that `predictions.json` has.
+
     Args:
-        null_differences: Of `decode_answer`. The script only orders by them: any scale will do.
+        null_differences: Of `decode_answer`.
 
     Raises:
         ValueError: A value is no number.
     """
-    return json.dumps(
-        {key: float(value) for key, value in null_differences.items()}, indent=1, allow_nan=False
-    )
+    odds = sigmoid(np.array(list(null_differences.values()))).tolist()
+    return json.dumps(dict(zip(null_differences, odds, strict=True)), indent=1, allow_nan=False)
 
 
 def conll_columns(sentences: Iterable[Sequence[Sequence[str]]]) -> str:

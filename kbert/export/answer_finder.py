@@ -13,7 +13,7 @@ from kbert.export.samples import TEXTS, requests
 from kbert.export.text_answers import MAX_WINDOWS
 from kbert.export.text_module import Signature, TextModule, checked_texts
 from kbert.tasks.question_answering import window_settings
-from kbert.text import Windows, cut_windows
+from kbert.text import Windows, cut_windows, ends_with_accents
 
 _QUESTION, _CONTEXT = "question", "context"
 _BEST = ("answer", "score", "probability", "null_score", "start", "end", "num_windows", "truncated")
@@ -87,6 +87,7 @@ class AnswerFinder(TextModule):
         read = tf.strings.substr(context, 0, self.max_text_bytes)
         chars = tf.strings.unicode_decode(read, "UTF-8", errors="replace")
         ids, begins, ends = self.tokenizer.tokenize_with_offsets(read)
+        ends = ends_with_accents(read, ends)
         place = tf.ragged.range(ids.row_lengths())
         most = self._most_pieces(tf.minimum(asked.row_lengths(), self._question_length))
         is_read = place.with_values(place.values < tf.gather(most, place.value_rowids()))
@@ -148,7 +149,7 @@ class AnswerFinder(TextModule):
         asked, read = self._decoded(question), self._decoded(context)
         num_asked = int(self.tokenizer.tokenize([asked]).row_lengths()[0])
         kept = min(num_asked, self._question_length)
-        ends = self.tokenizer.tokenize_with_offsets([read])[2][0].numpy()
+        ends = ends_with_accents([read], self.tokenizer.tokenize_with_offsets([read])[2])[0].numpy()
         most = self._most_pieces(kept)
         if len(ends) > most:
             # A text that ends with a piece is read as these pieces.

@@ -25,6 +25,8 @@ class MultipleChoice(Task):
 
     name = "multiple_choice"
     best_score = "accuracy"
+    #: Files without passages can be read as well: nothing else tells that later ones are read without theirs.
+    kept_of_columns = ("context_column",)
 
     @property
     def num_segments(self):
@@ -35,11 +37,15 @@ class MultipleChoice(Task):
         columns.refuse_others(cls.name, ("text", "label"))
         return data.read_choices(
             source,
-            context_column=columns.text,
+            context_column=columns.context_column if columns.text is None else columns.text,
             label_column=columns.label if labelled else None,
             labelled=labelled,
             split=columns.split,
         )
+
+    @classmethod
+    def columns_to_keep(cls, source, columns, rows):
+        return {} if columns.text is None else {"context_column": columns.text}
 
     @classmethod
     def learned(cls, rows):

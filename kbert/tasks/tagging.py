@@ -171,8 +171,9 @@ class Tagging(Task):
         return {"accuracy": hits / max(1, sum(map(len, gold)))}
 
     def prediction_row(self, row: TaggedText, answer: dict):
-        # In the scheme of the answer's own tags, so that the two can be compared.
-        gold = {"gold": list(self._in_scheme([row])[0].tags)} if row.tags else {}
+        # In the scheme of the answer's own tags, so that the two can be compared. No words have no tags.
+        is_labelled = len(row.tags) == len(row.words)
+        gold = {"gold": list(self._in_scheme([row])[0].tags)} if is_labelled else {}
         return {"source": row.source, "text": row.text, **gold, **answer}
 
     def report_parts(self, rows: Sequence[TaggedText], answers):

@@ -40,6 +40,7 @@ class Columns:
         word_column: Number of the column of words in a file of columns, where `text` names none.
         tag_column: That of the tags, where `label` names none.
         joined: Whether no space stands between the words of a file of columns; None: as they look.
+        context_column: The column of the passages, where `text` names none.
     """
 
     text: str | None = None
@@ -52,6 +53,7 @@ class Columns:
     word_column: int = 0
     tag_column: int = -1
     joined: bool | None = None
+    context_column: str | None = None
 
     def refuse_others(self, task: str, known: Sequence[str]) -> None:
         """Refuses what a task does not look at: whoever gave it expects that it does.

@@ -8,6 +8,7 @@ import importlib.util
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from kbert.text.normalization import ends_with_accents as ends_with_accents
     from kbert.text.packing import pack as pack
     from kbert.text.packing import pad as pad
     from kbert.text.vocab import Vocab as Vocab
@@ -26,6 +27,7 @@ _PUBLIC = {
     "WordPieceTokenizer": _TOKENIZER,
     "count_words": "word_counts",
     "cut_windows": "windows",
+    "ends_with_accents": "normalization",
     "extend_vocab": "vocab_extension",
     "pack": "packing",
     "pad": "packing",
@@ -38,6 +40,7 @@ __all__ = [
     "WordPieceTokenizer",
     "count_words",
     "cut_windows",
+    "ends_with_accents",
     "extend_vocab",
     "pack",
     "pad",

@@ -120,6 +120,37 @@ def split_words(texts: tf.Tensor, lowercase: bool, marked: bool = False) -> tf.R
     return tf.strings.split(texts)
 
 
+def ends_with_accents(texts, ends: tf.RaggedTensor) -> tf.RaggedTensor:
+    """Where pieces end, with the accents behind them.
+
+    An accent that is a character of its own leaves nothing in a lower-cased word, so that the `ends` of
+    `tokenize_with_offsets` stand before it. Cut out of the text by them, a last letter would lose it: in Thai
+    or Hindi a vowel.
+
+    Args:
+        texts: string (B), UTF-8, as for `WordPieceTokenizer`.
+        ends: int32 (B, None), ragged, in code points.
+
+    Returns:
+        int32 (B, None), ragged.
+
+    Example:
+        >>> ends_with_accents(["cafe\u0301 x"], tf.ragged.constant([[4, 7]], tf.int32)).to_list()
+        [[5, 7]]
+    """
+    chars = tf.strings.unicode_decode(as_batch(texts), "UTF-8", errors="replace")
+    distinct, index = tf.unique(chars.values)
+    spelled = tf.strings.unicode_encode(distinct[:, tf.newaxis], "UTF-8")
+    is_accent = tf.gather(tf.strings.regex_full_match(spelled, _ACCENT), index)
+    # Places of what is no accent, through all texts; the last one is behind them all.
+    others = tf.concat([tf.where(~is_accent)[:, 0], [tf.size(is_accent, tf.int64)]], axis=0)
+    start, limit = (
+        tf.gather(places, ends.value_rowids()) for places in (chars.row_starts(), chars.row_limits())
+    )
+    following = tf.gather(others, tf.searchsorted(others, start + tf.cast(ends.values, tf.int64)))
+    return ends.with_values(tf.cast(tf.minimum(following, limit) - start, tf.int32))
+
+
 def _decomposed(texts: tf.Tensor) -> tf.Tensor:
     """The texts in canonical decomposition, NFD: a letter and then its accents."""
     if tf_text is not None:

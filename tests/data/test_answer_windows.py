@@ -1,6 +1,7 @@
 """Windows of questions: the answer's pieces by brute force, every piece once, places that are not known."""
 
 import random
+import unicodedata
 
 import numpy as np
 import pytest
@@ -49,6 +50,16 @@ def random_questions(seed, count=40):
     return rows
 
 
+def located(tokenizer, text):
+    """Lists of ids, begins and ends of a text's pieces, accents behind a piece being its own."""
+    ids, begins, ends = (part.to_list()[0] for part in tokenizer.tokenize_with_offsets([text]))
+    for place, end in enumerate(ends):
+        while end < len(text) and unicodedata.category(text[end]) == "Mn":
+            end += 1
+        ends[place] = end
+    return ids, begins, ends
+
+
 def windows_of(encoded):
     """Row of the file, and for each window lists of ids, begins, ends, and whether it has most context."""
     columns = [
@@ -63,7 +74,7 @@ def test_positions_are_those_of_the_characters(seed, tokenizer, monkeypatch):
     monkeypatch.setattr(answer_windows, "_CHUNK", 25)  # Chunks must not be seen.
     rows = random_questions(seed)
     encoded = encode_questions(rows, tokenizer, max_length=14, stride=3, max_question_length=5)
-    pieces = [[part.to_list()[0] for part in tokenizer.tokenize_with_offsets([row.context])] for row in rows]
+    pieces = [located(tokenizer, row.context) for row in rows]
     found = {key: values.tolist() for key, values in encoded.targets.items()}
     holding = 0
     for (owner, _, begins, ends, _), first, last in zip(
@@ -97,10 +108,24 @@ def test_the_pieces_with_most_context_are_the_passage(tokenizer):
         assert [token[0] for token in tokens[1 : 1 + len(asked)]] == asked
         assert all(token[1:] == (-1, -1, False) for token in tokens[: len(asked) + 2])
     for row, tokens in zip(rows, seen, strict=True):
-        ids, begins, ends = (part.to_list()[0] for part in tokenizer.tokenize_with_offsets([row.context]))
-        assert tokens == set(zip(ids, begins, ends, strict=True))
+        assert tokens == set(zip(*located(tokenizer, row.context), strict=True))
     long = sum(len(ids) > 5 for ids in tokenizer.tokenize([row.question for row in rows]).to_list())
     assert encoded.num_truncated == long > 0
+
+
+def test_a_piece_ends_behind_its_accents(tokenizer):
+    texts = ["cafe\u0301 good", "\u0301\u0302", "", "e\u0301\u0302", "\u0301 电\u0301", "\ud83d good\u0301"]
+    rows = [question(text, key=str(number)) for number, text in enumerate(texts)]
+    encoded = encode_questions(
+        rows, tokenizer, max_length=20, stride=3, max_question_length=5, labelled=False
+    )
+    found = [
+        [texts[owner][begin:end] for begin, end in zip(begins, ends, strict=True) if begin >= 0]
+        for owner, _, begins, ends, _ in windows_of(encoded)
+    ]
+    words = [["cafe\u0301", "good"], [], [], ["e\u0301\u0302"], ["电\u0301"], ["good\u0301"]]
+    assert list(map("".join, found)) == list(map("".join, words))
+    assert [pieces[-1:] for pieces in found[3:]] == [["e\u0301\u0302"], ["电\u0301"], ["good\u0301"]]
 
 
 def test_no_answer_is_cls_and_no_place_is_nothing(tokenizer, caplog):

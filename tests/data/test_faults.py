@@ -145,6 +145,10 @@ def test_faults_of_tags():
     odd = tagging_faults([*bad, tagged("PER O", "t:15", "o p")], [tagged("B-LOC LOC", "d:1", "r s")])
     assert odd[0].places == ("t:9, word 2 (I-PER, not B-PER)", "t:15 (tag 'PER')", "d:1 (tag 'LOC')")
     assert tagging_faults([tagged("NN VB", "t:1"), tagged("NN VB", "t:3", "a b")]) == []
+    parts = [tagged("NN-HL NN-HL", "t:1")], [tagged("NN-HL VB-HL", "d:1", "a b")]
+    assert table(tagging_faults(*parts)) == {
+        "tag of dev that is not in train (counts as wrong)": (1, ("d:1 (VB-HL)",))
+    }
 
 
 def test_faults_of_answers():

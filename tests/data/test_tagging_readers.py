@@ -37,6 +37,11 @@ def test_one_character_a_line(tmp_path):
     assert second.tags == ("O",)
 
 
+def test_spaces_around_a_tag_are_none_of_it(tmp_path):
+    (row,) = read_conll(write(tmp_path / "c.txt", "New\t B-LOC\n \tO\nYork\tI-LOC \n"))
+    assert row.tags == ("B-LOC", "O", "I-LOC") and row.text == "New   York"
+
+
 def test_windows_lines_and_byte_order_mark(tmp_path):
     (tmp_path / "c.txt").write_bytes("\ufeffgood A\r\nfilm N\r\n\r\n".encode())
     (row,) = read_conll(str(tmp_path / "c.txt"))
@@ -50,6 +55,7 @@ def test_windows_lines_and_byte_order_mark(tmp_path):
         ("a O\nb x O\n", {}, "c.txt:2: 3 columns"),
         ("a\nb\n", {}, "c.txt:1: 1 columns"),
         ("a O\n", {"tag_column": 2}, "c.txt:1: 2 columns.*a tag in 2"),
+        ("a\tO\nb\t\n", {}, r"c.txt:2: 2 columns \('b\\t'\); expected 2, .* and a tag in -1"),
         ("\n-DOCSTART- O\n", {}, "has no words"),
     ],
 )

@@ -98,11 +98,19 @@ def test_answers_are_read_back_by_the_measure():
     assert read == answers and list(read) == list(answers)
     assert "北京" in answers_json(answers)
     odds = json.loads(null_odds_json({"a": -3, "b": 2.5, "c": 1.0}))
-    assert odds == {"a": -3.0, "b": 2.5, "c": 1.0}
+    assert odds == pytest.approx({"a": 0.047426, "b": 0.924142, "c": 0.731059}, abs=1e-6)
     scores = squad_v2_scores({"a": ["北京\n市"], "b": [], "c": []}, read, odds, null_threshold=0.5)
     assert scores["exact"] == 100.0
     with pytest.raises(ValueError):
         null_odds_json({"a": float("nan")})
+
+
+def test_by_its_default_the_script_of_squad_takes_no_answer_away():
+    # Thresholds are chosen on dev, and may be large; that of the script is 1.0.
+    golds, answers = {"a": ["Bonn"], "b": ["Rome"], "c": []}, {"a": "Bonn", "b": "Rome", "c": ""}
+    odds = json.loads(null_odds_json({"a": 6.5, "b": -40.0, "c": 7.25}))
+    assert squad_v2_scores(golds, answers, odds, null_threshold=1.0)["exact"] == 100.0
+    assert odds["b"] < odds["a"] < odds["c"]
 
 
 def test_columns_are_read_back_as_conlleval_reads_them():

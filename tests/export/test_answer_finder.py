@@ -51,7 +51,9 @@ def random_requests(seed, count=8):
     rng = random.Random(seed)
 
     def text(most):
-        words = rng.choices([*WORDS, "café", "😀", "Straße", "zzz", "loses"], k=rng.randrange(most))
+        words = rng.choices(
+            [*WORDS, "café", "cafe\u0301", "😀", "Straße", "zzz", "loses"], k=rng.randrange(most)
+        )
         return " ".join(words).encode()
 
     return [text(14) for _ in range(count)], [text(120) for _ in range(count)]

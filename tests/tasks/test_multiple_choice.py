@@ -1,5 +1,7 @@
 """Multiple choice: unlike numbers of choices in one batch, and what is cut when the text is long."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -169,3 +171,19 @@ def test_from_python_and_from_a_file(tokenizer, tmp_path):
     assert read == ChoiceExample("q", "", ("a", "b"), 1, f"{file}:1")
     assert task.rows_of([""], [["a", "b"]], ["q"]) == [ChoiceExample("q", "", ("a", "b"), None, "texts")]
     assert task.prediction_row(read, {"choice_id": 0}) == {"source": f"{file}:1", "gold": 1, "choice_id": 0}
+
+
+def test_passages_of_further_files_are_read_by_the_column_of_training(tokenizer, tmp_path):
+    file, other = tmp_path / "f.jsonl", tmp_path / "o.jsonl"
+    file.write_text('{"story": "s", "question": "q", "choices": ["a", "b"], "label": 0}\n', encoding="utf-8")
+    other.write_text('{"question": "q", "choices": ["a", "b"], "label": 0}\n', encoding="utf-8")
+    named = Columns(text="story")
+    rows = MultipleChoice.read(str(file), named)
+    kept = MultipleChoice.columns_to_keep(str(file), named, rows)
+    task = MultipleChoice.learn(rows, tokenizer, 16, **kept)
+    later = Columns(**task.kept_columns)
+    assert MultipleChoice.read(str(file), later) == rows and rows[0].text == "s"
+    with pytest.raises(InputError, match="there is no column 'story'; .* set --text_column"):
+        MultipleChoice.read(str(other), later)
+    for columns in dataclasses.replace(later, text=""), Columns(**make_task(tokenizer).kept_columns):
+        assert MultipleChoice.read(str(other), columns)[0].text == "q"

@@ -390,6 +390,7 @@ def test_a_submission_is_what_conlleval_reads(tiny_vocab, tmp_path):
     assert task.submission(unlabelled, answers)["predictions.conll"].startswith("good B-A\nfilm I-A\n\n")
     assert "gold" not in task.prediction_row(unlabelled[0], answers[0])
     assert task.prediction_row(rows[0], answers[0])["gold"] == ["S-A", "S-A"]
+    assert task.prediction_row(text_of([], []), {"tags": []})["gold"] == []
     plain = one_task(rows, WordPieceTokenizer(str(tiny_vocab)), scheme="none")
     assert plain.prediction_row(rows[0], answers[0])["gold"] == ["I-A", "B-A"]
 
