@@ -133,7 +133,17 @@ def test_a_truncated_file_is_refused(written):
 
 
 @pytest.mark.parametrize(
-    ("theirs", "ours"), [("gelu", "gelu"), ("gelu_new", "gelu_tanh"), ("relu", "relu"), ("silu", "silu")]
+    ("theirs", "ours"),
+    [
+        ("gelu", "gelu"),
+        ("gelu_python", "gelu"),
+        ("gelu_new", "gelu_tanh"),
+        ("gelu_fast", "gelu_tanh"),
+        ("gelu_accurate", "gelu_tanh"),
+        ("gelu_python_tanh", "gelu_tanh"),
+        ("relu", "relu"),
+        ("silu", "silu"),
+    ],
 )
 def test_activations(written, edit_json, theirs, ours):
     _, folder = written()
