@@ -5,7 +5,6 @@ import contextlib
 import errno
 import hashlib
 import importlib.metadata
-import importlib.util
 import json
 import os
 import platform
@@ -97,11 +96,13 @@ def verify(folder: str | os.PathLike, forbidden_paths: Sequence[str] = ()) -> di
             f"{folder}: no assets.extra/kbert.json there; give a version folder that export_model.py made, "
             f"such as saved_models/mine/1"
         )
-    if importlib.util.find_spec("tensorflow_text") is None:
+    try:
+        import tensorflow_text  # noqa: F401
+    except ImportError as error:
         raise InputError(
             f"{folder}: its graph needs tensorflow-text, which is missing; pip install tensorflow-text, on a "
             f"system that has a wheel, and test it there"
-        )
+        ) from error
     script = os.path.join(os.path.dirname(__file__), "self_test.py")
     # On the CPU, even where there is a GPU: this process may hold all of its memory, and the yardstick was
     # computed on the CPU too.
