@@ -45,9 +45,7 @@ flags.DEFINE_float("weight_decay", 0.01, "Decoupled weight decay.", lower_bound=
 flags.DEFINE_float("average_decay", None, "Keep averages of the weights, such as 0.999, and save them.", 0, 1)
 flags.register_validator("average_decay", lambda decay: decay != 1, "1 would save the first step's weights")
 flags.DEFINE_string("model_dir", None, "Folder to write the model to.", required=True)
-flags.DEFINE_integer(
-    "eval_every", None, "Steps between measurements; default: about 10 in all.", lower_bound=1
-)
+flags.DEFINE_integer("eval_every", None, "Steps between measurements; default: for about 10.", lower_bound=1)
 flags.DEFINE_integer("patience", None, "Measurements without a better one that end the run.", lower_bound=1)
 flags.DEFINE_integer("checkpoint_every", 1000, "Steps between checkpoints.", lower_bound=1)
 flags.DEFINE_enum("strategy", "default", ["default", "mirrored", "multi_worker", "tpu"], "Which devices.")
