@@ -1,3 +1,5 @@
+"""The source package: what setup.py and MANIFEST.in put into it."""
+
 import shutil
 import subprocess
 import sys

@@ -78,10 +78,8 @@ def test_an_output_matrix_that_is_not_the_embedding_table_is_refused(written, ed
         arrays["cls.predictions.decoder.weight"] = table + np.float32(1)
 
     edit_tensors(folder / "model.safetensors", untie)
-    for model in (
-        None,
-        models.BertMaskedLM,
-    ):  # The second has another class than the checkpoint, but this head.
+    # The class that is named is another than the checkpoint's, but has this head.
+    for model in (None, models.BertMaskedLM):
         with pytest.raises(InputError, match="left over: cls.predictions.decoder.weight"):
             checkpoints.load(folder, model)
     checkpoints.load(folder, models.Bert)
