@@ -5,7 +5,8 @@ out decides how fast the encoder learns in its first hundred steps. Rows, optimi
 dropout and batch size are the same, and outputs are decoded and scored by the same code. Both get the same
 batches, drawn at random, as transformers' Trainer draws them, and padded to the longest row of each. kbert
 computes as its default says (bfloat16 where that is fast); transformers in float32, and with the first seed
-in bfloat16 by autocast, or with --nopeer_float32 in bfloat16 alone, with all seeds. Two things are as each
+in bfloat16 by autocast (left out where torch is far slower in it), or with --nopeer_float32 in bfloat16
+alone, with all seeds. Two things are as each
 has them by default: Adam's epsilon, 1e-6 in kbert and 1e-8 in torch, and that kbert answers the dev rows in
 float32, transformers as it trained.
 Seconds are those of training and of answering the dev rows, for kbert after each epoch, without start-up,
@@ -28,10 +29,11 @@ import sys
 import tempfile
 import time
 
-from absl import flags
+from absl import flags, logging
 from finetuning_peer import Settings, train_and_answer  # beside this script
 from finetuning_sets import SETS
 from kept_results import KeptResults, settings_of_flags
+from speed import limits
 
 from kbert import entry
 from kbert.errors import InputError
@@ -171,17 +173,24 @@ def score_transformers(benchmark, seed, work):
     return {"score": task.scores(dev, task.answers(dev, encoded, outputs))[benchmark.score]}
 
 
+def peer_slowdown(*_):
+    """How many times as long torch takes in bfloat16."""
+    return limits.torch_bfloat16_slowdown()
+
+
 ROLES = {
     "kbert": run_kbert,
     "batches": write_batches,
     "transformers": run_transformers,
     "scores": score_transformers,
+    "slowdown": peer_slowdown,
 }
+OF_PEER = ("transformers", "slowdown")
 
 
 def run_role(role, name, seed, work, *more):
     """A part in a process of its own; what it says goes to stderr, what it found comes back."""
-    python = FLAGS.peer_python if role == "transformers" else sys.executable
+    python = FLAGS.peer_python if role in OF_PEER else sys.executable
     command = [
         python, str(SCRIPT), f"--role={role}", f"--sets={name}", f"--seeds={seed}", f"--work={work}",
         f"--init={FLAGS.init}", f"--data={FLAGS.data}", f"--output={FLAGS.output}",
@@ -204,6 +213,23 @@ def asked():
         FLOAT32: FLAGS.seeds if FLAGS.peer_float32 else [],
         BFLOAT16: bfloat16 if FLAGS.autocast else [],
     }
+
+
+def check_bfloat16():
+    """Leaves the peer's bfloat16 out where it would take days: on a processor without instructions for it.
+
+    Raises:
+        InputError: Nothing is left to compare with.
+    """
+    slowdown = run_role("slowdown", FLAGS.sets[0], FLAGS.seeds[0], "")
+    if slowdown < limits.TOO_SLOW:
+        return
+    if not FLAGS.peer_float32:
+        raise InputError(
+            f"--nopeer_float32: torch takes {slowdown:.0f} times as long in bfloat16 here; leave it out"
+        )
+    logging.info("without bfloat16 of transformers: it takes %.0f times as long as float32 here", slowdown)
+    FLAGS.autocast = False
 
 
 def compare(results, name, work):
@@ -263,6 +289,8 @@ def main():
         raise InputError(f"--sets={','.join(unknown)} is not known; choose of {', '.join(SETS)}")
     if not FLAGS.peer_float32 and not FLAGS.autocast:
         raise InputError("--nopeer_float32 and --noautocast leave nothing to compare with; leave out one")
+    if FLAGS.autocast:
+        check_bfloat16()
     results = KeptResults(FLAGS.output, settings_of_flags("limit") | dataclasses.asdict(SETTINGS))
     for name in FLAGS.sets:
         with tempfile.TemporaryDirectory() as work:

@@ -24,7 +24,7 @@ import sys
 
 import numpy as np
 from absl import flags, logging
-from serving_candidates import ONNX, TORCH, lacking  # beside this script
+from serving_candidates import ONNX, TORCH, lacking, too_slow  # beside this script
 from speed import cases, inference, limits, report, training
 from speed.turns import Candidates, Turns
 
@@ -61,7 +61,10 @@ def kind_of(case):
 
 
 def chosen(name):
-    """The candidates of a case that were asked for and whose packages are there; others are logged."""
+    """The candidates of a case that were asked for, whose packages are there; others are logged.
+
+    Without --candidates those are left out, too, that this processor cannot run in any useful time.
+    """
     missing = {who: lacking(packages) for who, packages in PACKAGES.items() if lacking(packages)}
     for who, packages in missing.items():
         logging.info(
@@ -71,7 +74,8 @@ def chosen(name):
     wanted = [who for who in there if not FLAGS.candidates or who in FLAGS.candidates]
     if not wanted:
         raise InputError(f"{name} has none of {', '.join(FLAGS.candidates)}; it has {', '.join(there)}")
-    return [who for who in wanted if not who.startswith(tuple(missing))]
+    there = [who for who in wanted if not who.startswith(tuple(missing))]
+    return there if FLAGS.candidates else [who for who in there if who not in too_slow()]
 
 
 def prepare(name):

@@ -24,7 +24,7 @@ import time
 
 import numpy as np
 from absl import flags, logging
-from serving_candidates import CANDIDATES, ONNX, lacking, write_models  # beside this script
+from serving_candidates import CANDIDATES, ONNX, lacking, too_slow, write_models  # beside this script
 from speed.cases import sentences_of
 from speed.turns import Candidates
 
@@ -83,10 +83,10 @@ def check_equal(said):
 
 def take_turns(running):
     """(name, batch size) -> seconds of each request."""
-    seconds = {(name, size): [] for size in SIZES for name in CANDIDATES}
+    seconds = {(name, size): [] for size in SIZES for name in running.commands}
     for round_ in range(FLAGS.rounds):
         for size in SIZES:
-            for name in CANDIDATES:
+            for name in running.commands:
                 seconds[name, size] += running.turn(name, str(size))
         logging.info("round %d of %d", round_ + 1, FLAGS.rounds)
     return seconds
@@ -103,13 +103,13 @@ def main():
     with tempfile.TemporaryDirectory() as work:
         write_models(FLAGS.init, work, read_texts())
         again = [sys.executable, __file__, *sys.argv[1:], f"--work={work}"]
-        commands = {name: [*again, f"--role={name}"] for name in CANDIDATES}
+        commands = {name: [*again, f"--role={name}"] for name in CANDIDATES if name not in too_slow()}
         with Candidates(commands, logs) as running:
             check_equal(running.introductions)
             seconds = take_turns(running)
     shutil.rmtree(logs)  # Where one failed they stay, for the error names its file.
     print(f"{'':24}" + "".join(f"{f'{size} text(s): median':>20}{'95 %':>8}" for size in SIZES) + "   ms")
-    for name in CANDIDATES:
+    for name in commands:
         cells = [1000 * np.array(seconds[name, size]) for size in SIZES]
         print(f"{name:24}" + "".join(f"{np.median(c):20.2f}{np.percentile(c, 95):8.2f}" for c in cells))
 

@@ -5,10 +5,13 @@ it gives a function of a list of texts.
 """
 
 import contextlib
+import functools
 import importlib.util
 
 import numpy as np
+from absl import logging
 from serve_process import ServeProcess, grpc_client, rest_client  # beside this file
+from speed import limits
 
 LABELS = ["negative", "positive"]
 #: Longest sequence in pieces, everywhere.
@@ -21,6 +24,15 @@ ONNX = (*TORCH, "onnx", "onnxruntime")
 def lacking(packages):
     """Those of the packages that are not installed."""
     return [package for package in packages if importlib.util.find_spec(package) is None]
+
+
+@functools.cache
+def too_slow():
+    """Candidates that would take hours on a processor without instructions for bfloat16; they are logged."""
+    if lacking(["torch"]) or limits.torch_bfloat16_slowdown() < limits.TOO_SLOW:
+        return ()
+    logging.info("without transformers bfloat16: torch is far slower in it on this processor")
+    return ("transformers bfloat16",)
 
 
 def write_models(init, work, texts):

@@ -179,6 +179,19 @@ def test_only_what_was_asked_for_is_compared(finetuning, kept_results, tmp_path)
     }
 
 
+def test_the_peer_has_no_bfloat16_where_it_takes_days(finetuning, monkeypatch):
+    monkeypatch.setattr(finetuning, "run_role", lambda *_: 300.0)
+    finetuning.FLAGS(["finetuning", "--init=i", "--data=d", "--output=o"])
+    finetuning.check_bfloat16()
+    assert finetuning.asked()["transformers bfloat16"] == []
+    finetuning.FLAGS(["finetuning", "--init=i", "--data=d", "--output=o", "--nopeer_float32", "--autocast"])
+    with pytest.raises(InputError, match="--nopeer_float32: torch takes 300 times as long in bfloat16"):
+        finetuning.check_bfloat16()
+    monkeypatch.setattr(finetuning, "run_role", lambda *_: 0.5)
+    finetuning.check_bfloat16()
+    assert finetuning.asked()["transformers bfloat16"] == ["1", "2", "3"]
+
+
 def test_the_interpreter_of_the_peer_finds_kbert(finetuning, monkeypatch, tmp_path):
     flags = ["--init=i", "--data=d", f"--output={tmp_path}", "--peer_python=another"]
     finetuning.FLAGS(["finetuning", *flags])

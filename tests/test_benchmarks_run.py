@@ -128,10 +128,27 @@ def test_onnx_runtime_is_left_out_where_a_package_is_missing(load_benchmark, mon
     run = load_benchmark("run")
     there = {"torch", "transformers", "onnxruntime", "keras_hub"}
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: "found" if name in there else None)
+    monkeypatch.setattr(run.limits, "torch_bfloat16_slowdown", lambda: 1)
     run.FLAGS(["run", "--init=i", "--data=d", "--output=o"])
     chosen = run.chosen("infer-sst2")
     assert "ONNX Runtime" not in chosen and {"SavedModel", "transformers"} <= set(chosen)
     assert run.lacking(run.ONNX) == ["onnx"]  # So its files are not written either.
+
+
+@pytest.mark.parametrize("slowdown, left_out", [(0.5, False), (300, True)])
+def test_torch_is_not_timed_in_bfloat16_where_it_takes_days(load_benchmark, monkeypatch, slowdown, left_out):
+    run = load_benchmark("run")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: "found")
+    monkeypatch.setattr(run.limits, "torch_bfloat16_slowdown", lambda: slowdown)
+    run.too_slow.cache_clear()
+    run.FLAGS(["run", "--init=i", "--data=d", "--output=o"])
+    for case in ("train-sst2", "infer-sst2"):
+        assert set(run.CASES[case].candidates) - set(run.chosen(case)) == (
+            {"transformers bfloat16"} if left_out else set()
+        )
+    run.FLAGS(["run", "--init=i", "--data=d", "--output=o", "--candidates=transformers bfloat16"])
+    assert run.chosen("train-sst2") == ["transformers bfloat16"]  # Who asks for it has it.
+    run.too_slow.cache_clear()
 
 
 def test_a_candidate_that_dies_between_its_turns_is_named(speed, tmp_path):

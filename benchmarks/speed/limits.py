@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 #: The candidate that only measures the machine.
 PEAK = "peak"
+#: A peer that takes this many times as long in bfloat16 as in float32 is nobody's choice there.
+TOO_SLOW = 10
 
 
 def work_off_peak(turns):
@@ -26,6 +28,25 @@ def work_off_peak(turns):
     turns.introduce()
     while True:
         turns.end(float32_flops=rate(sides), bfloat16_flops=rate(halves))
+
+
+def torch_bfloat16_slowdown() -> float:
+    """How many times as long torch takes for a matrix product in bfloat16 as for one in float32.
+
+    Less than 1 where the processor multiplies bfloat16 itself; 300 on one with AVX2 alone (AMD Zen 1, torch
+    2.13), for torch then goes number by number.
+    """
+    import torch
+
+    def seconds(dtype):
+        side, taken = torch.ones([256, 256], dtype=dtype), []
+        for _ in range(4):
+            began = time.perf_counter()
+            side @ side
+            taken.append(time.perf_counter() - began)
+        return min(taken)
+
+    return seconds(torch.bfloat16) / seconds(torch.float32)
 
 
 def training_flop(config, lengths: Sequence[int], mask_rate: float) -> float:
