@@ -11,8 +11,11 @@ from keras import ops
 
 from kbert.layers.activations import activation as activation_function
 
-#: Steps of float inputs and of weights on either side of 0, and of what goes from one product to the next.
+#: Steps of float inputs on either side of 0, and of what goes from one product to the next.
 SIGNED_STEPS, STEPS = 127, 255
+#: Of weights on either side of 0. Processors without VNNI (AMD before Zen 4, Intel before 2019) add products
+#: in pairs, in 16 bits, and lose what has no room there; two of 255·63 have, two of 255·127 have not.
+WEIGHT_STEPS = 63
 
 _constant = contextvars.ContextVar("constant_kernels", default=False)
 
@@ -37,12 +40,14 @@ class Int8Dense(keras.layers.Layer):
 
     A quarter of the memory, and on processors with instructions for it (VNNI, AMX) several times as fast.
     Each column i of the inputs has a range R_i, the largest absolute value that is expected there, and each
-    column j of R_i·W_ij its largest, r_j. Whole numbers x' and W' in -127..127 stand for both:
+    column j of R_i·W_ij a range r_j, 127/63 of its largest. Whole numbers x' in -127..127 and W' in -63..63
+    stand for both:
 
         x_i ≈ x'_i·R_i/127,  R_i·W_ij ≈ W'_ij·r_j/127,  so  y_j = act(r_j/127²·Σ_i x'_i·W'_ij + b_j),
 
-    and the sum is exact. The ranges are measured once, on texts like those to come (`kbert.models.in_int8`);
-    what is beyond them is clipped. Taken from each batch, a text's answer would depend on its neighbours.
+    and the sum is exact, on any processor (`WEIGHT_STEPS` says why 63). The ranges are measured once, on
+    texts like those to come (`kbert.models.in_int8`); what is beyond them is clipped. Taken from each batch,
+    a text's answer would depend on its neighbours.
 
     Args:
         units: Width of the output.
@@ -105,7 +110,7 @@ class Int8Dense(keras.layers.Layer):
             self.input_ranges.assign(inputs)
             kernel = kernel * inputs[:, np.newaxis]
         largest = np.abs(kernel).max(axis=0)
-        ranges = np.where(largest > 0, largest, 1).astype(np.float32)
+        ranges = np.where(largest > 0, largest, 1).astype(np.float32) * (SIGNED_STEPS / WEIGHT_STEPS)
         self.kernel.assign(np.rint(kernel / ranges * SIGNED_STEPS).astype(np.int8))
         self.kernel_ranges.assign(ranges)
         self.bias.assign(bias)
@@ -153,7 +158,7 @@ def int8_product(rows, inputs, kernel, kernel_ranges, bias, activation=None, out
     Args:
         rows: float32 or uint8 (B, K).
         inputs: float32, the ranges (K,) of float rows, or the bounds (2,) of others.
-        kernel: int8 (K, units).
+        kernel: int8 (K, units), in -63..63.
         kernel_ranges: float32 (units,).
         bias: float32 (units,).
         activation: Its name, or None.
