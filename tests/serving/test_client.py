@@ -152,7 +152,9 @@ def test_every_way_gives_the_same(ask, server):
     texts = ["a nice day", "", "\u00fcn\u00ef \U0001f600", "x" * 200, "\u4e2d\u6587"]
     expected = rounded(ask_sync(server.rest_url, "k", "predict", texts))
     assert rounded(ask("predict", texts)) == expected
-    assert rounded(ask("predict", texts, max_batch=2)) == expected
+    for one in expected:  # Some processors add the numbers of another batch in another order.
+        one |= {name: pytest.approx(one[name], rel=1e-5) for name in ("score", "probabilities")}
+    assert ask("predict", texts, max_batch=2) == expected
 
 
 @pytest.mark.serving
