@@ -39,9 +39,9 @@ class Int8Dense(keras.layers.Layer):
     """act(x·W + b) of the last axis, with x and W in 8 bits; what a `TokenDense` becomes for inference.
 
     A quarter of the memory, and on processors with instructions for it (VNNI, AMX) several times as fast.
-    Each column i of the inputs has a range R_i, the largest absolute value that is expected there, and each
-    column j of R_i·W_ij a range r_j, 127/63 of its largest. Whole numbers x' in -127..127 and W' in -63..63
-    stand for both:
+    Each column i of the inputs has a range R_i, no less than the largest absolute value expected there, and
+    each column j of R_i·W_ij a range r_j, 127/63 of its largest. Whole numbers x' in -127..127 and W' in
+    -63..63 stand for both:
 
         x_i ≈ x'_i·R_i/127,  R_i·W_ij ≈ W'_ij·r_j/127,  so  y_j = act(r_j/127²·Σ_i x'_i·W'_ij + b_j),
 

@@ -42,7 +42,8 @@ class AdamW(keras.optimizers.Optimizer):
 
     Reference:
         Loshchilov and Hutter, 2019, algorithm 2; google-research/bert, optimization.py; for the effect of
-        the correction Mosbach et al., 2021, "On the Stability of Fine-tuning BERT".
+        the correction Mosbach et al., 2021, "On the Stability of Fine-tuning BERT". Departure from the first,
+        as in the second: λ is multiplied by the whole rate, there by the schedule's factor without the peak.
     """
 
     def __init__(
