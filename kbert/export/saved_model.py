@@ -50,12 +50,14 @@ def export(module, export_dir: str | os.PathLike, *, warmup_filters: Sequence[Se
         Path of the version folder.
 
     Raises:
-        InputError: The folder is an address; the model answers with NaN; or a filter names no output.
+        InputError: The folder is an address, or none that TensorFlow reads from; the model answers with NaN;
+            or a filter names no output.
         SelfTestError: The self-test failed; the message says in which check.
         OSError: The folder cannot be written, or the disk is full.
     """
     check_local(export_dir)
     export_dir = os.path.abspath(export_dir)
+    _check_found_again(export_dir)
     answered = samples.answered(module)
     check_filters(warmup_filters, answered)
     os.makedirs(export_dir, exist_ok=True)
@@ -75,6 +77,15 @@ def export(module, export_dir: str | os.PathLike, *, warmup_filters: Sequence[Se
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), export_dir) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _check_found_again(folder: str) -> None:
+    """TensorFlow saves anywhere, but looks for its checkpoints by a pattern: `a[1]` matches `a1` alone."""
+    found = "[" if "[" in folder else "\\" if os.sep == "/" and "\\" in folder else None
+    if found:
+        raise InputError(
+            f"{folder}: TensorFlow, and so a server, loads nothing below a {found}; rename the folder"
+        )
 
 
 def verify(folder: str | os.PathLike, forbidden_paths: Sequence[str] = ()) -> dict[str, Any]:
