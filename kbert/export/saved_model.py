@@ -23,7 +23,7 @@ from kbert.errors import InputError
 from kbert.export import samples
 from kbert.export.warmup import check_filters, write_warmup
 from kbert.version import __version__
-from kbert.whole_files import check_local
+from kbert.whole_files import check_local, check_no_pattern
 
 #: Version of the names and meanings in `kbert.json` and in the signatures.
 SCHEMA = 1
@@ -57,7 +57,7 @@ def export(module, export_dir: str | os.PathLike, *, warmup_filters: Sequence[Se
     """
     check_local(export_dir)
     export_dir = os.path.abspath(export_dir)
-    _check_found_again(export_dir)
+    check_no_pattern(export_dir)
     answered = samples.answered(module)
     check_filters(warmup_filters, answered)
     os.makedirs(export_dir, exist_ok=True)
@@ -77,15 +77,6 @@ def export(module, export_dir: str | os.PathLike, *, warmup_filters: Sequence[Se
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), export_dir) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
-
-
-def _check_found_again(folder: str) -> None:
-    """TensorFlow saves anywhere, but looks for its checkpoints by a pattern: `a[1]` matches `a1` alone."""
-    found = "[" if "[" in folder else "\\" if os.sep == "/" and "\\" in folder else None
-    if found:
-        raise InputError(
-            f"{folder}: TensorFlow, and so a server, loads nothing below a {found}; rename the folder"
-        )
 
 
 def verify(folder: str | os.PathLike, forbidden_paths: Sequence[str] = ()) -> dict[str, Any]:

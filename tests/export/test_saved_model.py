@@ -178,7 +178,7 @@ def test_a_bucket_is_no_folder(make_module, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["mine [1]", "mine\\1"])
 def test_a_folder_that_nothing_is_loaded_from_is_told_before(name, make_module, tmp_path):
-    with pytest.raises(InputError, match="loads nothing below a .*; rename the folder"):
+    with pytest.raises(InputError, match="loads nothing from below a .*; rename the folder"):
         export(make_module(), tmp_path / name)
     assert os.listdir(tmp_path) == []
 
