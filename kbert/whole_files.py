@@ -52,7 +52,7 @@ def check_local(path: str | os.PathLike) -> None:
 
 
 def check_no_pattern(path: str | os.PathLike) -> None:
-    """Refuses a path below which TensorFlow finds no checkpoint: it looks by a pattern, and `a[1]` matches `a1`.
+    """Refuses a path below which TensorFlow finds no checkpoint: it looks for a pattern; `a[1]` matches `a1`.
 
     Raises:
         InputError: With the remedy.
