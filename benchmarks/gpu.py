@@ -125,4 +125,4 @@ def main():
 
 
 if __name__ == "__main__":
-    entry.run(main)
+    entry.run(main, backend=os.environ["KERAS_BACKEND"])

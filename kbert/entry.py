@@ -21,15 +21,18 @@ def quieten_tensorflow() -> None:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
-def run(main: Callable[[], None]) -> None:
+def run(main: Callable[[], None], backend: str = "tensorflow") -> None:
     """Parses the flags, runs `main()` and exits: 0 done, 2 wrong input, 130 interrupted.
 
-    An `InputError`, an `OSError` with a file name or of a full disk or quota, and a wrong flag become one
-    line on stderr and exit code 2; a loss that is no number and a lost worker one line and exit code 1; a
+    Keras gets its `backend` here, whatever KERAS_BACKEND or a keras.json says that is meant for other work.
+
+    An `InputError`, an `OSError` with a file name or of a full disk, quota or file, and a wrong flag become
+    one line on stderr and exit code 2; a loss that is no number and a lost worker one line and exit code 1; a
     process that failed one line and its exit code. Anything else is a defect and keeps its traceback (exit
     code 1).
     """
     quieten_tensorflow()
+    os.environ["KERAS_BACKEND"] = backend
     app.run(lambda argv: _guarded(main, argv), flags_parser=_parse_flags)
 
 
@@ -56,9 +59,17 @@ def _guarded(main: Callable[[], None], argv: list[str]) -> None:
     except subprocess.CalledProcessError as error:  # It has told why.
         _fail(f"{_name_of(error.cmd)} ended with code {error.returncode}", code=max(error.returncode, 1))
     except OSError as error:
-        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         _fail(f"{error.filename or 'what was to be written'}: {error.strerror}")
+    except UnicodeEncodeError as error:
+        # So Python keeps bytes of a path that are none in the encoding of the system.
+        if error.encoding == "utf-8" and not "\udc80" <= error.object[error.start] <= "\udcff":
+            raise
+        text = error.object[: error.end].encode("ascii", "backslashreplace").decode()
+        _fail(
+            f"{text[-100:]}: cannot be written in {error.encoding}; set PYTHONUTF8=1, and name paths in UTF-8"
+        )
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         sys.exit(130)

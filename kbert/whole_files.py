@@ -51,6 +51,17 @@ def check_local(path: str | os.PathLike) -> None:
         )
 
 
+def check_no_pattern(path: str | os.PathLike) -> None:
+    """Refuses a path below which TensorFlow finds no checkpoint: it looks for a pattern; `a[1]` matches `a1`.
+
+    Raises:
+        InputError: With the remedy.
+    """
+    found = re.search(r"\[" if os.sep == "\\" else r"[\[\\]", os.fspath(path))
+    if found:
+        raise InputError(f"{path}: TensorFlow loads nothing from below a {found[0]}; rename the folder")
+
+
 def check_writable(folder: Path) -> None:
     """Refuses a folder that cannot be written to, before hours of work for it; makes none yet.
 

@@ -1,5 +1,6 @@
 """Exit codes and error lines of a script, tried on a tiny one."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -13,7 +14,8 @@ from absl import flags
 from kbert import entry
 from kbert.errors import InputError
 
-DEEDS = ["nothing", "refuse", "open", "break", "system", "diverge", "fill", "exceed", "wait", "start"]
+DEEDS = ["nothing", "refuse", "open", "break", "system", "diverge", "fill", "exceed", "outgrow", "wait", "start",
+         "tell", "backend"]
 flags.DEFINE_enum("do", "nothing", DEEDS, "What happens.")
 flags.DEFINE_integer("count", 1, "How often.", lower_bound=1)
 flags.DEFINE_string("input", None, "A file.", required=True)
@@ -30,10 +32,17 @@ def main():
         raise OSError(errno.ENOSPC, "No space left on device")
     if do == "exceed":
         raise OSError(errno.EDQUOT, "Disk quota exceeded")
+    if do == "outgrow":
+        raise OSError(errno.EFBIG, "File too large")
     if do == "diverge":
         raise FloatingPointError("the loss is nan at step 7")
     if do == "break":
         raise RuntimeError("a defect")
+    if do == "tell":
+        print(flags.FLAGS.input)
+    if do == "backend":
+        import os
+        print(os.environ["KERAS_BACKEND"])
     if do == "start":
         subprocess.run([sys.executable, __file__, "--input=x", "--do=refuse"], check=True)
     if do == "wait":
@@ -53,8 +62,10 @@ def script(tmp_path):
     return [sys.executable, str(path)]
 
 
-def run(script, *arguments):
-    done = subprocess.run([*script, *arguments], capture_output=True, text=True, timeout=60)
+def run(script, *arguments, **environment):
+    done = subprocess.run(
+        [*script, *arguments], capture_output=True, text=True, timeout=60, env=os.environ | environment
+    )
     return done.returncode, done.stdout, done.stderr
 
 
@@ -69,6 +80,7 @@ def test_a_script_that_ends_well(script):
         (["--input=absent.txt", "--do=open"], "error: absent.txt: No such file or directory"),
         (["--input=x", "--do=fill"], "error: what was to be written: No space left on device"),
         (["--input=x", "--do=exceed"], "error: what was to be written: Disk quota exceeded"),
+        (["--input=x", "--do=outgrow"], "error: what was to be written: File too large"),
         (["--input=x", "--colour=red"], "error: Unknown command line flag 'colour'"),
         (["--input=x", "--count=0"], "error: flag --count=0: 0 is not a positive integer"),
         (["--input=x", "--count=many"], "error: flag --count=many: invalid literal"),
@@ -76,7 +88,19 @@ def test_a_script_that_ends_well(script):
         ([], "error: flag --input=None: Flag --input must have a value other than None"),
         (["--input=x", "stray"], "error: unexpected argument 'stray'"),
     ],
-    ids=["refused", "file", "disk", "quota", "flag", "range", "type", "choice", "required", "argument"],
+    ids=[
+        "refused",
+        "file",
+        "disk",
+        "quota",
+        "size",
+        "flag",
+        "range",
+        "type",
+        "choice",
+        "required",
+        "argument",
+    ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(script, arguments, message):
     code, output, errors = run(script, *arguments)
@@ -101,6 +125,23 @@ def test_what_a_process_has_told_is_not_followed_by_a_traceback(script):
     assert (code, output) == (2, "")
     refused, ended = errors.splitlines()
     assert refused.startswith("error: train.tsv:7") and ended == f"error: {script[1]} ended with code 2"
+
+
+def test_a_text_that_the_terminal_has_no_letters_for_is_one_line(script):
+    code, output, errors = run(script, "--input=模型", "--do=tell", PYTHONIOENCODING="ascii:strict")
+    assert (code, output) == (2, "")
+    told = r"error: \u6a21\u578b: cannot be written in ascii; set PYTHONUTF8=1, and name paths in UTF-8"
+    assert errors.splitlines() == [told]
+
+
+def test_a_path_that_is_no_utf_8_is_one_line(script):
+    code, output, errors = run(script, b"--input=\xe9", "--do=tell", PYTHONIOENCODING="utf-8:strict")
+    assert (code, output) == (2, "")
+    assert errors.startswith(r"error: \udce9: cannot be written in utf-8;") and errors.count("\n") == 1
+
+
+def test_the_backend_of_other_work_does_no_harm(script):
+    assert run(script, "--input=x", "--do=backend", KERAS_BACKEND="torch")[1].startswith("tensorflow\n")
 
 
 def test_an_interrupt_ends_quietly(script):

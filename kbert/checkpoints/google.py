@@ -21,6 +21,7 @@ from kbert.checkpoints.tensors import pickled
 from kbert.config import BertConfig
 from kbert.errors import InputError
 from kbert.models import require_merged
+from kbert.whole_files import check_no_pattern
 
 CONFIG_FILE = "bert_config.json"
 _PREFIX = "bert_model.ckpt"
@@ -47,11 +48,12 @@ class Tf1Tensors:
             calls the latest, or the only one.
 
     Raises:
-        InputError: There is none, there are several, or it is damaged.
+        InputError: There is none, there are several, it is damaged, or its path has a `[`.
     """
 
     def __init__(self, folder: Path):
         self.file = _prefix_in(folder)
+        check_no_pattern(self.file)
         try:
             self._reader = tf.train.load_checkpoint(self.file)
         except _DAMAGE as error:

@@ -23,7 +23,7 @@ from kbert.errors import InputError
 from kbert.export import samples
 from kbert.export.warmup import check_filters, write_warmup
 from kbert.version import __version__
-from kbert.whole_files import check_local
+from kbert.whole_files import check_local, check_no_pattern
 
 #: Version of the names and meanings in `kbert.json` and in the signatures.
 SCHEMA = 1
@@ -50,12 +50,14 @@ def export(module, export_dir: str | os.PathLike, *, warmup_filters: Sequence[Se
         Path of the version folder.
 
     Raises:
-        InputError: The folder is an address; the model answers with NaN; or a filter names no output.
+        InputError: The folder is an address, or none that TensorFlow reads from; the model answers with NaN;
+            or a filter names no output.
         SelfTestError: The self-test failed; the message says in which check.
         OSError: The folder cannot be written, or the disk is full.
     """
     check_local(export_dir)
     export_dir = os.path.abspath(export_dir)
+    check_no_pattern(export_dir)
     answered = samples.answered(module)
     check_filters(warmup_filters, answered)
     os.makedirs(export_dir, exist_ok=True)

@@ -3,7 +3,6 @@
 # pyright: reportAttributeAccessIssue=false
 # (generated protobuf modules define their names at run time)
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -40,7 +39,7 @@ class GrpcServer:
             ("grpc.so_reuseport", 0),
         ]
         # Requests that wait for their turn wait in a thread; beyond them gRPC refuses by itself.
-        places = (options.max_running or os.cpu_count() or 1) + options.max_waiting + SPARE_THREADS
+        places = options.num_running + options.max_waiting + SPARE_THREADS
         self._threads = ThreadPoolExecutor(places, "grpc")
         self._server = grpc.server(self._threads, options=settings, maximum_concurrent_rpcs=places)
         self._health = health.HealthServicer()

@@ -1,5 +1,6 @@
 """What the local server can be told: addresses, limits, certificates."""
 
+import os
 from dataclasses import dataclass
 
 from kbert.errors import InputError
@@ -79,6 +80,13 @@ class ServerOptions:
         for name in ("max_request_mb", "max_text_mb"):
             if getattr(self, name) * 2**20 > _MOST_BYTES:
                 raise InputError(f"{name} is {getattr(self, name)}; give less than 2048")
+
+    @property
+    def num_running(self) -> int:
+        """`max_running`, or the processors that are this process's own: of a container's, or of taskset's."""
+        if self.max_running:
+            return self.max_running
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
     @property
     def max_request_bytes(self) -> int:

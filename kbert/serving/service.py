@@ -1,7 +1,6 @@
 """What REST and gRPC share: a request's place in the queue, its deadline, its limits, its model."""
 
 import contextlib
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -28,7 +27,7 @@ class Service:
         self.store = store
         self.metrics = metrics
         self.options = options
-        self._admission = Admission(options.max_running or os.cpu_count() or 1, options.max_waiting)
+        self._admission = Admission(options.num_running, options.max_waiting)
 
     @contextlib.contextmanager
     def request(

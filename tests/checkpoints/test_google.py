@@ -199,6 +199,13 @@ def test_damage_is_named(make_model, tmp_path):
         checkpoints.load(tmp_path)
 
 
+def test_a_folder_that_tensorflow_takes_for_a_pattern_is_not_damage(make_model, tmp_path):
+    google.write(tmp_path, make_model(activation="gelu_tanh"))
+    tmp_path = tmp_path.rename(tmp_path.with_name("mine [1]"))
+    with pytest.raises(InputError, match=r"loads nothing from below a \[; rename the folder"):
+        checkpoints.load(tmp_path)
+
+
 def test_a_missing_config_is_named(make_model, tmp_path):
     google.write(tmp_path, make_model(activation="gelu_tanh"))
     (tmp_path / "bert_config.json").unlink()

@@ -176,6 +176,13 @@ def test_a_bucket_is_no_folder(make_module, tmp_path, monkeypatch):
     assert os.listdir() == []
 
 
+@pytest.mark.parametrize("name", ["mine [1]", "mine\\1"])
+def test_a_folder_that_nothing_is_loaded_from_is_told_before(name, make_module, tmp_path):
+    with pytest.raises(InputError, match="loads nothing from below a .*; rename the folder"):
+        export(make_module(), tmp_path / name)
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_full_disk_is_told_as_one(make_module, tmp_path, monkeypatch):
     def save(*_, **__):
         raise tf.errors.ResourceExhaustedError(None, None, "/out/variables; No space left on device")

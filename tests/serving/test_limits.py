@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import socket
 import threading
 import time
@@ -259,6 +260,11 @@ def test_a_certificate_is_looked_at_before_any_model(certificate, monkeypatch, t
     files = {"ssl_cert": str(certificate / "cert.pem"), "ssl_key": "none.pem"}
     with pytest.raises(FileNotFoundError):
         serve(tiny_export, **files)
+
+
+def test_as_many_run_at_once_as_there_are_cores_for_this_process(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {4, 7, 9}, raising=False)
+    assert (ServerOptions().num_running, ServerOptions(max_running=5).num_running) == (3, 5)
 
 
 @pytest.mark.parametrize(
