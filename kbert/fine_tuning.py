@@ -55,6 +55,24 @@ class FineTuned:
         return self.scores.get(self.task.best_score)
 
 
+def check_fits(
+    task: Task, start: StartingPoint, dev_rows: Sequence, *, init: str | None, settings: RunSettings,
+    recipe: Recipe,
+) -> None:  # fmt: skip
+    """Refuses what does not go together, before all rows are encoded; arguments as of `fine_tune`.
+
+    Raises:
+        InputError: The encoder or the recipe does not fit the task, or its score not the dev rows.
+    """
+    task.check_config(start.config)
+    model = task.blank_model(start.config)
+    recipe_parts.check_fits(
+        recipe, model, task.objective(model), epochs=settings.epochs, pretrained=bool(init)
+    )
+    if dev_rows:
+        task.check_best_score(dev_rows)
+
+
 @training.gradients_forgotten()
 def fine_tune(
     task: Task,

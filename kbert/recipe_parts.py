@@ -15,6 +15,23 @@ from kbert.recipe import Recipe
 _MOST_OF_START = 0.1
 
 
+def check_fits(recipe: Recipe, model: HeadModel, objective, *, epochs: int, pretrained: bool) -> None:
+    """Looks whether all of it can be done, before any rows are encoded or weights loaded.
+
+    Args:
+        recipe: What is to be done.
+        model: Need not be built.
+        objective: Of the task.
+        epochs: Of the training.
+        pretrained: Whether the encoder will come from a checkpoint.
+
+    Raises:
+        InputError: As of `prepare_model` and `apply_to_objective`.
+    """
+    _check_layers(recipe, model, epochs, pretrained)
+    apply_to_objective(recipe, objective, label_ids=np.zeros(1, np.int32))  # Which they are changes nothing.
+
+
 def prepare_model(recipe: Recipe, model: HeadModel, *, epochs: int, pretrained: bool) -> None:
     """Scales the head, starts layers anew, adds adapters, freezes; after loading, before training.
 
@@ -28,11 +45,8 @@ def prepare_model(recipe: Recipe, model: HeadModel, *, epochs: int, pretrained: 
         InputError: The encoder has fewer layers than are named, there is no head to scale, or the recipe
             freezes what must learn.
     """
-    for name in ("reinit_layers", "freeze_layers"):
-        layers = getattr(recipe, name)
-        if layers is not None and layers > model.config.num_layers:
-            raise InputError(f"--{name}={layers}, but the encoder has {model.config.num_layers} layers")
-    _check_freezing(recipe, model, epochs, pretrained)
+    _check_layers(recipe, model, epochs, pretrained)
+    _warn_of_frozen(recipe, model.config.num_layers, epochs)
     if recipe.head_scale is not None:
         _scale_head(model, recipe.head_scale)
     if recipe.reinit_layers is not None:
@@ -49,11 +63,21 @@ def prepare_model(recipe: Recipe, model: HeadModel, *, epochs: int, pretrained: 
 
 def _scale_head(model: HeadModel, factor: float) -> None:
     """Multiplies what the head starts with; its biases start at 0."""
-    kernels = [weight for weight in model.head_weights if weight.path.endswith("/kernel")]
-    if not kernels:
-        raise InputError(f"--head_scale={factor}, but {model.name} has no weights above its encoder")
-    for kernel in kernels:
-        kernel.assign(factor * kernel.value)
+    for weight in model.head_weights:
+        if weight.path.endswith("/kernel"):
+            weight.assign(factor * weight.value)
+
+
+def _check_layers(recipe: Recipe, model: HeadModel, epochs: int, pretrained: bool) -> None:
+    for name in ("reinit_layers", "freeze_layers"):
+        layers = getattr(recipe, name)
+        if layers is not None and layers > model.config.num_layers:
+            raise InputError(f"--{name}={layers}, but the encoder has {model.config.num_layers} layers")
+    if recipe.head_scale is not None and not model.has_heads:
+        raise InputError(
+            f"--head_scale={recipe.head_scale}, but {model.name} has no weights above its encoder"
+        )
+    _check_freezing(recipe, model, epochs, pretrained)
 
 
 def _check_freezing(recipe: Recipe, model: HeadModel, epochs: int, pretrained: bool) -> None:
@@ -65,7 +89,7 @@ def _check_freezing(recipe: Recipe, model: HeadModel, epochs: int, pretrained: b
         given = f"--lora_rank={recipe.lora_rank}"
     elif recipe.unfreeze_every is not None:
         given = f"--unfreeze_every={recipe.unfreeze_every} with --epochs={epochs}"
-    if at_first == layers and not model.head_weights and model.bert.pooler is None:
+    if at_first == layers and not model.has_heads and model.bert.pooler is None:
         raise InputError(
             f"{given} would leave nothing to train at first, as {model.name} has no weights above its "
             f"encoder; freeze fewer layers, with --freeze_layers={layers - 1} or less"
@@ -81,10 +105,15 @@ def _check_freezing(recipe: Recipe, model: HeadModel, epochs: int, pretrained: b
         )
     if recipe.layer_decay is not None and at_last == layers:
         raise InputError(f"--layer_decay has no layer to slow down, as {given} freezes all; choose one")
-    if recipe.unfreeze_every is not None:
+
+
+def _warn_of_frozen(recipe: Recipe, layers: int, epochs: int) -> None:
+    """Tells of layers whose turn comes after the last epoch."""
+    _, at_last = _frozen_layers(recipe, layers, epochs)
+    if recipe.unfreeze_every is not None and at_last is not None:
         logging.warning(
-            "%s: the embeddings and the lowest %d of %d layers are never trained; it takes more epochs",
-            given, at_last, layers,
+            "--unfreeze_every=%d with --epochs=%d: the embeddings and the lowest %d of %d layers are never "
+            "trained; it takes more epochs", recipe.unfreeze_every, epochs, at_last, layers,
         )  # fmt: skip
 
 

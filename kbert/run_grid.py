@@ -13,6 +13,7 @@ from kbert.errors import InputError
 from kbert.fine_tuning import FineTuned, check_goes_on
 from kbert.recipe import Recipe
 from kbert.run_settings import RunSettings
+from kbert.training import Checkpoints
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +88,8 @@ def run_grid(
         if len(each) > 1 and done.score is None:
             raise InputError("several runs are compared on dev rows; name a file with --dev")
         points.append(GridPoint(own, folder, done.score))
+        # The last one says that the run is done. Those of many runs would fill the disk.
+        Checkpoints(folder / "checkpoints", keep=1).remove_old()
         if best is None or (done.score or 0.0) > (best.score or 0.0):
             best = done
     if best is None:

@@ -65,7 +65,7 @@ def write_run_report(
         answers: Of the task.
         scores: Of all rows.
         model: Its folder.
-        data: What for -> name of the file.
+        data: What for -> name of the file; the last one is that of the rows.
         lengths: Pieces of the rows that the model read.
         num_truncated: How many were cut.
         history: The logs of the epochs.
@@ -82,7 +82,7 @@ def write_run_report(
         shown = measured(scores, measures, len(rows), _SEED, task.best_score)
     steps = read_metrics(Path(run_dir or folder) / "metrics.jsonl") if history else []
     report = Report(
-        title=f"{task.name}: {data.get('dev', '')}".rstrip(": "),
+        title=": ".join([task.name, *list(data.values())[-1:]]),
         task=task.name,
         model=model,
         data=data,

@@ -2,6 +2,8 @@
 
 import os
 import re
+import shutil
+import socket
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -36,6 +38,40 @@ def write_whole(path: str | os.PathLike, text: str | Iterable[str]) -> None:
         raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def process_mark() -> str:
+    """What a folder in which this process works has in its name, for `remove_leavings` to know the owner."""
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+def remove_leavings(parent: Path, before: str, after: str) -> None:
+    """Removes the folders in which processes worked that were killed since.
+
+    Those of other machines stay: nothing is known of their processes.
+
+    Args:
+        parent: Where they are.
+        before: What a name has before `process_mark`.
+        after: And what behind it, as a regular expression.
+    """
+    of_machine = re.escape(f"{before}{socket.gethostname()}-")
+    for path in [*parent.iterdir()]:
+        owner = re.fullmatch(rf"{of_machine}(\d+){after}", path.name)
+        if owner and path.is_dir() and not _is_running(int(owner[1])):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_running(process: int) -> bool:
+    if os.name == "nt":  # Where the signal 0 ends a process; leavings stay.
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # Of another user.
+        pass
+    return True
 
 
 def check_local(path: str | os.PathLike) -> None:

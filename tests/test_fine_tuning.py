@@ -11,13 +11,13 @@ import tensorflow as tf
 from kbert import checkpoints, data, training
 from kbert.data import Answer, EncodedRows, Example, Question, ScoredExample
 from kbert.errors import InputError
-from kbert.fine_tuning import _digest, _mark_of, _may_differ, fine_tune
+from kbert.fine_tuning import _digest, _mark_of, _may_differ, check_fits, fine_tune
 from kbert.inference import Predictor
 from kbert.models import Bert
 from kbert.recipe import Recipe
 from kbert.run_settings import RunSettings
 from kbert.start import StartingPoint
-from kbert.tasks import Classification
+from kbert.tasks import Classification, Embedding, Regression
 from kbert.text import Vocab, WordPieceTokenizer
 
 
@@ -73,6 +73,25 @@ def test_pairs_for_a_model_of_one_segment_are_refused_before_training(tiny_confi
             init=None, settings=RunSettings(epochs=1), model_dir=tmp_path / "m",
         )  # fmt: skip
     assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize(
+    "kind, values, init, match",
+    [
+        (Embedding, {"freeze_layers": 2}, "some", "--freeze_layers=2 would leave nothing to train"),
+        (Embedding, {"head_scale": 4.0}, "some", "bert_embedder has no weights above its encoder"),
+        (Embedding, {"rdrop_alpha": 1.0}, "some", "--rdrop_alpha=1.0: CosineRegressionObjective cannot"),
+        (Regression, {"freeze_layers": 3}, "some", "--freeze_layers=3, but the encoder has 2 layers"),
+        (Regression, {"lora_rank": 2}, None, "--lora_rank=2 would freeze random weights for good"),
+        (Regression, {"label_smoothing": 0.1}, "some", "--label_smoothing and --class_weights need"),
+    ],
+)
+def test_what_does_not_fit_is_told_without_encoding(run, tiny_vocab, kind, values, init, match):
+    rows = [ScoredExample("good", "film", float(n), f"f:{n}") for n in range(2)]
+    task = kind.learn(rows, WordPieceTokenizer(str(tiny_vocab)), max_length=16)
+    check_fits(task, run.start, rows, init=init, settings=RunSettings(), recipe=Recipe())
+    with pytest.raises(InputError, match=match):
+        check_fits(task, run.start, rows, init=init, settings=RunSettings(), recipe=Recipe(**values))
 
 
 @pytest.mark.slow

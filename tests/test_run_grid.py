@@ -44,6 +44,18 @@ def test_the_best_of_all_runs_is_kept(tmp_path):
     assert not list(tmp_path.rglob("best.npz"))
 
 
+def test_of_a_run_that_is_done_the_last_checkpoint_alone_stays_meanwhile(tmp_path):
+    def leaving(settings, folder):
+        done = run(settings, folder)
+        (folder / "checkpoints").mkdir(exist_ok=True)
+        for step in (2, 3):
+            (folder / f"checkpoints/step-{step:09d}.npz").touch()
+        return done
+
+    run_grid(leaving, RunSettings(), seeds=[1, 2], learning_rates=[2e-5], model_dir=tmp_path)
+    assert [path.name for path in tmp_path.rglob("step-*.npz")] == ["step-000000003.npz"] * 2
+
+
 def test_one_run_is_in_the_folder_itself_and_fails_as_it_fails(tmp_path):
     best, _ = run_grid(run, RunSettings(), seeds=[2], learning_rates=[2e-5], model_dir=tmp_path / "m")
     assert best.folder == tmp_path / "m"

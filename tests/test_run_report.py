@@ -76,11 +76,12 @@ def test_curves_are_those_of_the_run_that_is_told_of(tiny_vocab, tmp_path):
     answers = [{"label": "no", "label_id": 0, "score": 0.9}] * 2
     for history, titles in [([], []), ([{"loss": 0.8}], ["loss"])]:
         write_run_report(
-            tmp_path, task, rows, answers, task.scores(rows, answers), model="m", data={"dev": "dev.tsv"},
+            tmp_path, task, rows, answers, task.scores(rows, answers), model="m", data={"data": "test.tsv"},
             lengths=np.array([5, 5]), num_truncated=0, history=history,
         )  # fmt: skip
         found = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
         assert [panel["title"] for panel in found["curves"]] == titles
+        assert found["title"] == "classification: test.tsv"
     steps = found["curves"][0]["lines"][0]
     assert steps == {"name": "training, steps", "points": [[0.5, 0.9], [1.0, 0.7]]}
 

@@ -9,6 +9,7 @@ import pytest
 
 from kbert.checkpoints import load, read_spec, save_folder
 from kbert.checkpoints.conversion import convert
+from kbert.checkpoints.staging import staged
 from kbert.data import RecordsDescription, read_conll, read_examples, read_questions, write_records
 from kbert.data.corpus import expand_files, expand_sources
 from kbert.data.record_settings import RecordSettings
@@ -17,7 +18,7 @@ from kbert.export.saved_model import export
 from kbert.models import Bert
 from kbert.serving.deployment.writing import write_folder
 from kbert.text import Vocab
-from kbert.whole_files import check_local, check_new_file, check_writable
+from kbert.whole_files import check_local, check_new_file, check_writable, process_mark, remove_leavings
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -99,3 +100,31 @@ def test_scripts_write_to_no_address(script, tmp_path, tiny_vocab):
     assert done.returncode == 2 and len(errors) == 1, done.stderr[-2000:]
     assert errors[0].startswith("error: gs://bucket/it: is an address; expected")
     assert not list((tmp_path / "here").iterdir())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="leavings stay there")
+def test_leavings_of_processes_that_are_gone_are_removed(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    mark = process_mark()
+    left = [f".m.{mark.replace(str(os.getpid()), str(gone.pid))}.partial"]
+    others = [f".m.{mark}.partial", f".m.another-{gone.pid}.partial", f".m2{left[0][2:]}", ".m.partial"]
+    for name in (*left, *others):
+        (tmp_path / name / "before").mkdir(parents=True)
+    (tmp_path / f"{left[0]}.txt").touch()
+    remove_leavings(tmp_path, ".m.", r"\.partial")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, f"{left[0]}.txt"])
+
+
+def test_what_a_killed_save_left_is_cleared_by_the_next_one(tmp_path, monkeypatch):
+    for there in (False, True):
+        with monkeypatch.context() as patch:
+            patch.setattr("shutil.rmtree", lambda *_, **__: None)  # As if killed.
+            patch.setattr(os, "getpid", lambda: 2**22 + 1)  # Above what Linux gives.
+            with pytest.raises(RuntimeError), staged(tmp_path / "m"):
+                raise RuntimeError
+        hidden = [path for path in tmp_path.rglob(".*")]
+        assert len(hidden) == 1 and (hidden[0].parent == tmp_path / "m") == there
+        with staged(tmp_path / "m") as staging:
+            (staging / "file").touch()
+        assert [path.name for path in tmp_path.rglob("*")] == ["m", "file"]

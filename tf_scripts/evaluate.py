@@ -111,7 +111,7 @@ def main():
             answers,
             metrics,
             model=FLAGS.model_dir,
-            data={"dev": FLAGS.data},
+            data={"data": FLAGS.data},
             lengths=encoded.lengths,
             num_truncated=encoded.num_truncated,
             seconds=time.monotonic() - started,

@@ -31,9 +31,7 @@ flags.DEFINE_string("dev", None, "File to measure on after each epoch, in the sa
 flags.DEFINE_string("train_split", "train", "Split of a tfds: training set.")
 flags.DEFINE_string("dev_split", "validation", "Split of a tfds: dev set.")
 flags.DEFINE_string("text_column", None, "Column of the text; default: a customary name, such as sentence.")
-flags.DEFINE_string(
-    "pair_column", None, "Column of the second text; default: a customary name, if any. '' = none."
-)
+flags.DEFINE_string("pair_column", None, "Column of the second text; default: a customary one. '' = none.")
 flags.DEFINE_string("label_column", None, "Column of the label; default: a customary name, such as label.")
 flags.DEFINE_list("columns", None, "Names of all columns, for a TSV or CSV file without a header line.")
 flags.DEFINE_string("separator", ",", "Between the labels of a row that has several.")
@@ -47,7 +45,7 @@ flags.DEFINE_string(
 flags.DEFINE_bool("lowercase", None, "Lower-case and strip accents; default: what --init or --vocab say.")
 flags.DEFINE_integer("num_hidden_layers_used", None, "Of --init, only its first layers.", lower_bound=1)
 flags.DEFINE_string("model_dir", None, "Folder to write the model to.", required=True)
-flags.DEFINE_integer("max_length", 128, "Most pieces of a text, [CLS] and [SEP] included.", lower_bound=4)
+flags.DEFINE_integer("max_length", 128, "Most pieces of a text, [CLS] and [SEP] included.", lower_bound=5)
 flags.DEFINE_list("seeds", None, "Instead of --seed, several; the best run is kept.")
 flags.DEFINE_list("learning_rate", "5e-5", "Peak of the learning rate; of several the best run is kept.")
 flags.DEFINE_string("best_score", None, "By which runs are compared; default: the customary one.")
@@ -120,6 +118,7 @@ def main():
     options = settings_from_flags(TaskOptions).given(FLAGS.task, kind.options)
     options = task_options(options, kind.options, FLAGS.init) | kept
     task = kind.learn(train, tokenizer, max_length, best_score=FLAGS.best_score, **options)
+    fine_tuning.check_fits(task, start, dev, init=FLAGS.init, settings=settings, recipe=recipe)
     encoded = task.encode(train)
     logging.info(
         "%d rows, mean length %.1f pieces, %d truncated to %d",

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from kbert.whole_files import check_local
+from kbert.whole_files import check_local, process_mark, remove_leavings
 
 
 @contextlib.contextmanager
@@ -26,8 +26,8 @@ def staged(folder: str | os.PathLike) -> Iterator[Path]:
     exists = folder.is_dir()
     # A move is atomic only within one file system. A folder that exists may be the root of its own, such as
     # a volume of a container, and what is beside it is not always one's own to write to.
-    hidden = f".{os.getpid()}.partial"
-    staging = folder / hidden if exists else folder.with_name(f".{folder.name}{hidden}")
+    parent, before = (folder, ".") if exists else (folder.parent, f".{folder.name}.")
+    staging = parent / f"{before}{process_mark()}.partial"
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     try:
@@ -36,6 +36,8 @@ def staged(folder: str | os.PathLike) -> Iterator[Path]:
             _move_into(folder, staging)
         else:
             staging.rename(folder)
+        # Not before: of a process that was killed among its moves they hold files of the model that was here.
+        remove_leavings(parent, before, r"\.partial")
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kbert.data.labelled_rows import check_plain
 from kbert.errors import InputError
-from kbert.whole_files import check_local
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def read_questions(path: str, *, labelled: bool = True) -> list[Question]:
     Raises:
         InputError: The file is missing or of another form, or two questions have the same id.
     """
-    check_local(path)
+    check_plain(path)
     try:
         articles = json.loads(Path(path).read_text(encoding="utf-8-sig"))["data"]
         questions = list(_questions(articles, path, labelled))

@@ -75,22 +75,33 @@ def score_faults(train: Sequence[ScoredExample], dev: Sequence[ScoredExample] = 
 def choice_faults(train: Sequence[ChoiceExample], dev: Sequence[ChoiceExample] = ()) -> list[DataFault]:
     """Empty texts and choices, choices that are there twice, other answers to the same, dev rows in train.
 
+    A choice `""` is none: it fills up the list of a row that has fewer than others.
+
     Args:
         train: Rows to train on.
         dev: Rows to measure on.
     """
     rows = [*train, *dev]
+    choices_of = [[choice for choice in row.choices if choice != ""] for row in rows]
     answers_to = defaultdict(set)
     for row in train:
         answers_to[row.text, row.question, row.choices].add(row.label)
     return _found(
         (
             "empty text or choice",
-            (row.source for row in rows if not all(text.strip() for text in (row.text, *row.choices))),
+            (
+                row.source
+                for row, choices in zip(rows, choices_of, strict=True)
+                if not choices or not all(text.strip() for text in (row.text, *choices))
+            ),
         ),
         (
             "choice that is there twice",
-            (row.source for row in rows if len(set(row.choices)) < len(row.choices)),
+            (
+                row.source
+                for row, choices in zip(rows, choices_of, strict=True)
+                if len(set(choices)) < len(choices)
+            ),
         ),
         (
             "equal questions with different answers",

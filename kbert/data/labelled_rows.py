@@ -85,7 +85,7 @@ def read_columns(
     if source.startswith("tfds:"):
         rows = _tfds_rows(source.removeprefix("tfds:"), split, data_dir)
     else:
-        check_local(source)
+        check_plain(source)
         rows = _file_rows(Path(source), names)
     found, first, said_first = None, "", ()
     for place, row in rows:
@@ -104,6 +104,17 @@ def read_columns(
         yield place, [_value(row, *pair, place) for pair in zip(columns, found, strict=True)]
     if found is None:
         raise InputError(f"{source}: has no rows; expected a header line and at least one row of data")
+
+
+def check_plain(path: str) -> None:
+    """Refuses an address, and a compressed file: of those only corpora may be, which are large.
+
+    Raises:
+        InputError: With the remedy.
+    """
+    check_local(path)
+    if str(path).lower().endswith(".gz"):
+        raise InputError(f"{path}: is compressed; expected a plain file; unpack it first, as by gunzip")
 
 
 def warn_of_unsaid(source: str, places: Sequence[str], what: str, none: str = "[]") -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,13 +10,15 @@ from typing import Any
 
 from absl import logging
 
-from kbert.data.labelled_rows import Column, read_columns, warn_of_unsaid
+from kbert.data.labelled_rows import Column, check_plain, read_columns, warn_of_unsaid
 from kbert.errors import InputError
 from kbert.tag_schemes import Entity, entities_of, tags_of
-from kbert.whole_files import check_local
 
 #: From this share of words on that are single characters, a file has one character a line.
 _MOSTLY = 0.9
+#: What CoNLL-U has besides words: comments, ranges (1-2) that the words after them spell out, and words that
+#: no text has (1.1).
+_NO_WORD = re.compile(r"#|\d+[-.]\d+\t")
 _CHINESE = "\u4e00\u9fff\u3400\u4dbf\U00020000\U0002a6df\U0002a700\U0002ebef\uf900\ufaff\U0002f800\U0002fa1f"
 
 
@@ -47,7 +50,8 @@ def read_conll(
     """All sentences of a file of one word a line, such as CoNLL-2003's, or of one character a line.
 
     Columns stand apart by tabs, or else by spaces; an empty line ends a sentence; `-DOCSTART-` lines are
-    skipped. The text is the words with a space between them, or without one, as in Chinese files.
+    skipped, and in a `.conllu` file comments, ranges and empty nodes. The text is the words with a space
+    between them, or without one, as in Chinese files.
 
     Args:
         path: UTF-8.
@@ -61,7 +65,7 @@ def read_conll(
     Raises:
         InputError: The file is missing, empty, or not UTF-8, or a line has not as many columns as it must.
     """
-    check_local(path)
+    check_plain(path)
     sentences = list(_sentences(Path(path), word_column, tag_column, num_columns))
     if not sentences:
         raise InputError(f"{path}: has no words; expected a word and its tag a line, and empty lines between")
@@ -197,7 +201,10 @@ def _sentences(
     columns = [word_column, *tag_columns]
     place, rows = "", []
     said_by = "the first line" if width is None else "--columns"
+    is_conllu = path.suffix.lower() == ".conllu"
     for number, line in enumerate(_lines(path), start=1):
+        if is_conllu and _NO_WORD.match(line):
+            continue
         fields = line.split("\t") if "\t" in line else [field for field in line.split(" ") if field]
         if not line.strip(" \t") or fields[0] == "-DOCSTART-":
             if rows:
@@ -211,9 +218,10 @@ def _sentences(
         tags = [fields[column].strip() for column in tag_columns] if there else []
         if not there or not all(tags):
             tag = "" if tag_column is None else f" and a tag in {tag_column}"
+            remedy = "; call a file with comments FILE.conllu" if line.startswith("# ") else ""
             raise InputError(
                 f"{path}:{number}: {len(fields)} columns ({line!r}); expected {max(width, least)}, as in "
-                f"{said_by}, with a word in number {word_column}{tag}, from 0 on"
+                f"{said_by}, with a word in number {word_column}{tag}, from 0 on{remedy}"
             )
         place = place if rows else f"{path}:{number}"
         rows.append([fields[word_column], *tags])

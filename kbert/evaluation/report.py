@@ -102,7 +102,7 @@ class Report:
         title: Heading of the page.
         task: Such as `classification`.
         model: Its folder.
-        data: What for (`train`, `dev`) -> name of the file.
+        data: What for (`train`, `dev`; `data` of an evaluation) -> name of the file.
         num_rows: Rows that the scores are of.
         scores: The most important one first.
         seconds: Wall-clock time of the run.

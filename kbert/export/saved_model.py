@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -23,7 +24,7 @@ from kbert.errors import InputError
 from kbert.export import samples
 from kbert.export.warmup import check_filters, write_warmup
 from kbert.version import __version__
-from kbert.whole_files import check_local, check_no_pattern
+from kbert.whole_files import check_local, check_no_pattern, process_mark, remove_leavings
 
 #: Version of the names and meanings in `kbert.json` and in the signatures.
 SCHEMA = 1
@@ -61,7 +62,8 @@ def export(module, export_dir: str | os.PathLike, *, warmup_filters: Sequence[Se
     answered = samples.answered(module)
     check_filters(warmup_filters, answered)
     os.makedirs(export_dir, exist_ok=True)
-    work = tempfile.mkdtemp(prefix=".tmp-", dir=export_dir)
+    remove_leavings(Path(export_dir), ".tmp-", "-.*")
+    work = tempfile.mkdtemp(prefix=f".tmp-{process_mark()}-", dir=export_dir)
     try:
         written, moved = os.path.join(work, "written"), os.path.join(work, "moved")
         logging.info("writing the SavedModel, %.1f MB of weights", _num_bytes(module.weights) / 1e6)

@@ -34,7 +34,7 @@ class BertEmbeddings(keras.layers.Layer):
 
     Call arguments:
         token_ids: int32 (B, S).
-        segment_ids: int32 (B, S); all 0 when left out.
+        segment_ids: int32 (B, S), each below `num_segments` (others add nothing); all 0 when left out.
         position_ids: int32 (B, S), each below `max_length` (or `extended_length`); 0, 1, 2, ... when left
             out. With them a row may be longer than the positions reach, as one of several texts is.
 

@@ -56,6 +56,11 @@ class HeadModel(AdaptableModel):
         """Builds the layers above the encoder; none by default."""
 
     @property
+    def has_heads(self) -> bool:
+        """Whether there are layers above the encoder, the pooler not among them."""
+        return type(self).build_heads is not HeadModel.build_heads
+
+    @property
     def head_weights(self) -> list[keras.Variable]:
         """The weights above the encoder, the pooler not among them."""
         encoder = {id(weight) for weight in self.bert.weights}

@@ -13,6 +13,9 @@ SPECIAL_TOKENS = (PAD, UNK, CLS, SEP, MASK)
 #: tensorflow-text's FastWordpiece keeps the length of a piece in one byte.
 _MAX_TOKEN_BYTES = 256
 
+#: How SentencePiece begins a word.
+_WORD_BEGIN = "\u2581"
+
 
 class Vocab:
     r"""The word pieces of a model, in the order of its embedding table.
@@ -32,7 +35,7 @@ class Vocab:
 
     Raises:
         InputError: A token is empty, longer than 256 bytes, has a tab or a carriage return in it, or is
-            there twice; a special one is missing.
+            there twice; a special one is missing; or they are SentencePiece's.
 
     Example:
         >>> vocab = Vocab(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "play", "##ing"])
@@ -65,6 +68,14 @@ class Vocab:
                     else "write what is missing over [unusedN] entries, or at the end and give the model "
                     "rows for it by kbert.resize_vocab"
                 )
+            )
+
+        # WordPiece's own vocabularies may have the sign itself.
+        of_words = [line for token, line in first_line.items() if token[1:] and token[0] == _WORD_BEGIN]
+        if len(of_words) > sum(token.startswith("##") for token in self.tokens):
+            raise InputError(
+                f"{source}:{of_words[0]}: {len(of_words)} entries begin with {_WORD_BEGIN}, as SentencePiece "
+                f"has it; expected a vocabulary of WordPiece, in which ## begins what continues a word"
             )
 
     @classmethod

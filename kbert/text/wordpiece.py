@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_text as tf_text
 
+from kbert.errors import InputError
 from kbert.text.normalization import SPECIAL_WORDS, as_batch, mark_special_tokens, split_words
 from kbert.text.vocab import SPECIAL_TOKENS, UNK, Vocab
 
@@ -82,8 +83,14 @@ class WordPieceTokenizer(tf.Module):
         # that no plain text can have.
         hidden = {token: f"\x01{i}" for i, token in enumerate(self.vocab.tokens) if token.split() != [token]}
         with tf.device("cpu"):  # where string ops run; a GPU would have to send the table back for each batch
-            self._pieces_of_words = self._matcher(special, _MAX_WORD_BYTES, no_pretokenization=True)
-            self._pieces_of_text = self._matcher(hidden, _MAX_WORD_CHARS, no_pretokenization=False)
+            try:
+                self._pieces_of_words = self._matcher(special, _MAX_WORD_BYTES, no_pretokenization=True)
+                self._pieces_of_text = self._matcher(hidden, _MAX_WORD_CHARS, no_pretokenization=False)
+            except RuntimeError as error:
+                raise InputError(
+                    f"{vocab_path}: no text can be split into its {len(self.vocab)} entries ({error}); "
+                    f"expected word pieces besides the special tokens, as build_vocab.py makes them"
+                ) from error
 
     def _matcher(self, renamed: dict[str, str], max_bytes: int, **options) -> Any:
         return tf_text.FastWordpieceTokenizer(

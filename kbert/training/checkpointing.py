@@ -77,6 +77,10 @@ class Checkpoints:
         arrays = {name: np.asarray(variable) for name, variable in _named(variables).items()}
         text = json.dumps({**notes, "settings": self.settings}).encode()
         write_arrays(self._path(step), {**arrays, _NOTES: np.frombuffer(text, np.uint8)})
+        self.remove_old()
+
+    def remove_old(self) -> None:
+        """Removes all but the latest ones."""
         for old in self.steps()[self.keep :]:
             self._path(old).unlink()
 

@@ -62,11 +62,17 @@ class GradualUnfreezing:
         """The number of steps done before each weight is trained.
 
         Raises:
-            ValueError: No path tells its layer, or there are fewer layers.
+            ValueError: No path tells its layer, there are fewer layers, or nothing would be trained at first.
         """
         depths = _known_depths(paths, self.layers)
         top = max(depth for depth in depths if depth is not None) if self.layers is None else self.layers
-        return [0 if depth is None else max(0, top + 1 - depth) * self.every_steps for depth in depths]
+        steps = [0 if depth is None else max(0, top + 1 - depth) * self.every_steps for depth in depths]
+        if min(steps) > 0:
+            raise ValueError(
+                f"{'all' if self.layers is None else self.layers} layers to freeze at first, but there are "
+                f"no weights above them to train meanwhile; give layers={max(top - 1, 0)} or less"
+            )
+        return steps
 
 
 def _known_depths(paths: Sequence[str], layers: int | None) -> list[int | None]:

@@ -45,9 +45,14 @@ def layer_rate_factors(paths: Sequence[str], layer_decay: float) -> list[float]:
 
 
 def depth_of(path: str) -> int | None:
-    """0 for embeddings, N + 1 for `layer_N`, None above the last layer."""
-    parts = path.split("/")
-    if "embeddings" in parts:
-        return 0
-    numbers = [int(match[1]) for part in parts if (match := _LAYER.fullmatch(part))]
-    return numbers[0] + 1 if numbers else None
+    """0 for embeddings, N + 1 for `layer_N`, None above the last layer.
+
+    The last such name in the path counts: those before it may be of models around, which users name.
+    """
+    depth = None
+    for part in path.split("/"):
+        if part == "embeddings":
+            depth = 0
+        elif match := _LAYER.fullmatch(part):
+            depth = int(match[1]) + 1
+    return depth

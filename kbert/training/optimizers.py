@@ -31,7 +31,8 @@ class AdamW(keras.optimizers.Optimizer):
         epsilon: Added to √v̂.
         bias_correction: `False` gives google-research/bert's numbers; `True` is steadier on small data.
         max_gradient_norm: Upper limit of the global norm; None leaves the gradient as it is.
-        exclude_from_decay: Regular expressions; a weight does not decay if one is found in its path.
+        exclude_from_decay: Regular expressions; a weight does not decay if one is found in the last two names
+            of its path, its layer's and its own. Those before are of models around, which users name.
         layer_decay: Factor of the learning rate from one layer to the one below it, such as 0.9; see
             `layer_rate_factors`. None: one rate for all weights.
         average_decay: What an average keeps of itself at an update, such as 0.999. None: no averages.
@@ -86,7 +87,8 @@ class AdamW(keras.optimizers.Optimizer):
         self._momentums, self._velocities = self.add_optimizer_variables(variables, ["momentum", "velocity"])
         self._first_steps = [0] * len(variables)
         paths = [variable.path for variable in variables]
-        self._decays = [not any(re.search(p, path) for p in self.exclude_from_decay) for path in paths]
+        ends = ["/".join(path.split("/")[-2:]) for path in paths]
+        self._decays = [not any(re.search(p, end) for p in self.exclude_from_decay) for end in ends]
         if self.layer_decay is not None:
             self._rate_factors = layer_rate_factors(paths, self.layer_decay)
         if self.average_decay is not None:

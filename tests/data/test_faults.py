@@ -107,10 +107,11 @@ def test_faults_of_choices():
         return ChoiceExample(text, question, choices, 0, source)
 
     clean = [asked("t:1", "a", "x", "y"), asked("t:2", "a", "x", "y", question="q")]
+    clean.append(asked("t:0", "a", "x", "y", "", ""))  # Two choices, and what fills up.
     assert choice_faults(clean, [asked("d:1", "a", "x", "z")]) == []
-    bad = [*clean, asked("t:3", "b", "x", "x"), asked("t:4", "b", "x", " ")]
+    bad = [*clean, asked("t:3", "b", "x", "x"), asked("t:4", "b", "x", " "), asked("t:5", "c", "", "")]
     assert table(choice_faults(bad, [asked("d:1", "a", "x", "y")])) == {
-        "empty text or choice": (1, ("t:4",)),
+        "empty text or choice": (2, ("t:4", "t:5")),
         "choice that is there twice": (1, ("t:3",)),
         "row of dev that is also in train": (1, ("d:1",)),
     }

@@ -9,9 +9,11 @@ from kbert.data import (
     Example,
     label_list,
     read_anchors,
+    read_conll,
     read_entities,
     read_examples,
     read_label_sets,
+    read_questions,
     read_scored_examples,
     read_similar_texts,
     read_triples,
@@ -104,6 +106,12 @@ def test_an_empty_pair_column_reads_single_texts(tmp_path):
 def test_bad_files_name_file_line_and_remedy(tmp_path, name, text, message):
     with pytest.raises(InputError, match=message):
         read_examples(write(tmp_path / name, text))
+
+
+@pytest.mark.parametrize("read", [read_examples, read_conll, read_questions])
+def test_compressed_files_are_refused(read):
+    with pytest.raises(InputError, match="train.tsv.gz: is compressed; expected a plain file; unpack it"):
+        read("train.tsv.gz")
 
 
 def test_all_broken_lines_of_a_file_are_named(tmp_path):

@@ -30,6 +30,21 @@ def test_conll_columns(tmp_path):
     assert convert_tags([first], "BIOES")[0].tags == ("S-ORG", "O")
 
 
+def test_of_conllu_words_alone_are_read(tmp_path):
+    empty = "\t_" * 6
+    lines = [
+        "# newdoc", "# text = vámonos", f"1-2\tvámonos\t_\t_{empty}", f"1\tvamos\tir\tVERB{empty}",
+        f"2\tnos\tnos\tPRON{empty}", f"2.1\tya\tya\tADV{empty}", "", "# text = #", f"1\t#\t#\tSYM{empty}",
+    ]  # fmt: skip
+    path = tmp_path / "a.conllu"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    texts = read_conll(str(path), word_column=1, tag_column=3)
+    assert [(text.text, text.tags) for text in texts] == [("vamos nos", ("VERB", "PRON")), ("#", ("SYM",))]
+    other = path.rename(tmp_path / "a.txt")
+    with pytest.raises(InputError, match="a.txt:1: .*; call a file with comments FILE.conllu"):
+        read_conll(str(other), word_column=1, tag_column=3)
+
+
 def test_one_character_a_line(tmp_path):
     path = write(tmp_path / "c.txt", "北\tB-LOC\n京\tI-LOC\n\u3000\tO\nA\tO\n\u2028\tO\n\n好\tO")
     first, second = read_conll(path)

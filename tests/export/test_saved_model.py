@@ -59,6 +59,19 @@ def test_next_version_is_above_the_highest_number(tmp_path):
     assert saved_model._publish(str(tmp_path / "written"), str(tmp_path)) == str(tmp_path / "13")
 
 
+def test_what_a_killed_export_left_is_cleared_by_the_next_one(make_module, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(saved_model, "_write", stop)
+    monkeypatch.setattr(os, "getpid", lambda: 2**22 + 1)  # Above what Linux gives.
+    for name in (f".tmp-{saved_model.process_mark()}-x1", ".tmp-3"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        export(make_module(), tmp_path)
+    assert os.listdir(tmp_path) == [".tmp-3"]
+
+
 def test_without_tensorflow_text_the_module_loads_and_says_what_is_missing(tmp_path, monkeypatch):
     """As on Windows, where `export` is refused by the tokenizer: see `kbert.text.python_ops`."""
     (tmp_path / "assets.extra").mkdir()

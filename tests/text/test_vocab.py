@@ -70,6 +70,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         ([*SPECIALS, "é" * 129], r"vocab\.txt:6: .*256 bytes"),
         (["[PAD]", "[UNK]", "[SEP]", "x"], r"vocab\.txt: \[CLS\], \[MASK\] missing"),
         ([], r"vocab\.txt: \[PAD\], "),
+        ([*SPECIALS, "ing", "▁the", "▁a"], r"vocab\.txt:7: 2 entries begin with ▁, as SentencePiece"),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_line(tmp_path, lines, message):

@@ -229,6 +229,13 @@ def test_batches_of_both_kinds_keep_their_order(tokenizers):
         )
 
 
+def test_a_vocabulary_of_special_tokens_alone_is_refused(tmp_path):
+    path = tmp_path / "vocab.txt"
+    path.write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"vocab\.txt: no text can be split into its 5 entries"):
+        WordPieceTokenizer(str(path))
+
+
 def test_special_tokens_in_the_text_are_tokens_where_asked_for():
     words = ["a", "b", "mask", "[", "]", "##b", "sep", "\x06"]
     texts = [

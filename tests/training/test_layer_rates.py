@@ -31,6 +31,11 @@ def test_layers_count_from_the_top_of_all_and_in_any_order():
     assert layer_rate_factors(paths, 0.9) == pytest.approx(expected)
 
 
+def test_names_of_models_around_tell_no_depth():
+    paths = ["embeddings/bert/layer_0/kernel", "layer_7/bert/embeddings/table", "layer_7/bert/layer_1/kernel"]
+    assert layer_rate_factors(paths, 0.5) == [0.25, 0.125, 0.5]
+
+
 @pytest.mark.parametrize("factor", [0.0, -0.5, 1.1])
 def test_factors_out_of_range_are_refused(factor):
     with pytest.raises(ValueError, match=f"layer_decay={factor}"):

@@ -169,6 +169,15 @@ def test_exclusion_is_by_pattern():
 
 
 @pytest.mark.parametrize("optimizer", [AdamW, BertAdamW, Lamb])
+def test_names_of_models_around_exclude_nothing(optimizer):
+    paths = {"bias_study/bert/layer_0/kernel": True, "layer_norm_study/bert/layer_0/layer_norm/gamma": False,
+             "bias_study/bert/layer_0/bias": False}  # fmt: skip
+    built = optimizer(0.1)
+    built.build([_variable(path, np.ones(1, "float32")) for path in paths])
+    assert built._decays == list(paths.values())
+
+
+@pytest.mark.parametrize("optimizer", [AdamW, BertAdamW, Lamb])
 def test_one_pattern_is_not_taken_for_a_list_of_letters(optimizer):
     with pytest.raises(ValueError, match="exclude_from_decay='bias'; expected a list"):
         optimizer(0.1, exclude_from_decay="bias")

@@ -267,6 +267,8 @@ def test_fewer_layers_can_be_frozen_at_first():
     assert GradualUnfreezing(10, layers=0).first_steps(paths) == [10, 0, 0, 0]
     with pytest.raises(ValueError, match="5 layers to freeze"):
         GradualUnfreezing(10, layers=5).first_steps(paths)
+    with pytest.raises(ValueError, match="no weights above them to train meanwhile; give layers=1 or less"):
+        GradualUnfreezing(10).first_steps(paths[:-1])
     with pytest.raises(ValueError, match="every_steps=0"):
         GradualUnfreezing(0)
 
