@@ -37,9 +37,14 @@ class Predictor:
     """
 
     def __init__(self, task: Task, model: keras.Model, batch_size: int = 32, workers: int = 1):
+        self.task, self.model = task, model
         self.batch_size, self.workers = batch_size, workers
         # Traced once, for batches of any size and length, however often the weights change.
         self._step = tf.function(lambda inputs: task.predictions(model, inputs), autograph=False)
+
+    def __reduce__(self):
+        # For copies and other processes; a graph cannot be copied, and is soon traced again.
+        return type(self), (self.task, self.model, self.batch_size, self.workers)
 
     def __call__(self, encoded: EncodedRows) -> dict[str, list[np.ndarray]]:
         """The outputs; see the class."""
