@@ -151,8 +151,9 @@ class Pipeline:
 
 def _more_than_once(texts: Any) -> Any:
     """Texts that can be looked at before they are read, which a generator's cannot."""
-    if isinstance(texts, Mapping):  # Its names would be taken for the texts.
-        raise InputError(f"a dict of {', '.join(map(str, texts))} came; expected texts, and not by name")
+    if isinstance(texts, Mapping) or hasattr(texts, "columns"):  # Its names would be taken for the texts.
+        kind, names = type(texts).__name__, ", ".join(map(str, texts))
+        raise InputError(f"a {kind} of {names} came; expected texts, and not by name")
     return list(texts) if isinstance(texts, Iterator) else texts
 
 

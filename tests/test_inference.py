@@ -1,5 +1,6 @@
 """A model folder answers texts from Python, in the order they came."""
 
+import collections
 import copy
 import json
 import pickle
@@ -55,6 +56,12 @@ def test_a_generator_is_read_and_what_cannot_be_is_refused(model_dir):
     assert classify(text for text in TEXTS[:2]) == classify(TEXTS[:2])
     with pytest.raises(kbert.InputError, match="a dict of text came"):
         classify({"text": "good film"})
+
+    class DataFrame(collections.UserList):  # As that of pandas, which goes through its names.
+        columns = property(list)
+
+    with pytest.raises(kbert.InputError, match="a DataFrame of text came"):
+        classify(DataFrame(["text"]))
     with pytest.raises(kbert.InputError, match="batch_size=0; expected at least 1"):
         kbert.pipeline(folder, batch_size=0)
 
