@@ -37,9 +37,14 @@ class Predictor:
     """
 
     def __init__(self, task: Task, model: keras.Model, batch_size: int = 32, workers: int = 1):
+        self.task, self.model = task, model
         self.batch_size, self.workers = batch_size, workers
         # Traced once, for batches of any size and length, however often the weights change.
         self._step = tf.function(lambda inputs: task.predictions(model, inputs), autograph=False)
+
+    def __reduce__(self):
+        # For copies and other processes; a graph cannot be copied, and is soon traced again.
+        return type(self), (self.task, self.model, self.batch_size, self.workers)
 
     def __call__(self, encoded: EncodedRows) -> dict[str, list[np.ndarray]]:
         """The outputs; see the class."""
@@ -146,8 +151,9 @@ class Pipeline:
 
 def _more_than_once(texts: Any) -> Any:
     """Texts that can be looked at before they are read, which a generator's cannot."""
-    if isinstance(texts, Mapping):  # Its names would be taken for the texts.
-        raise InputError(f"a dict of {', '.join(map(str, texts))} came; expected texts, and not by name")
+    if isinstance(texts, Mapping) or hasattr(texts, "columns"):  # Its names would be taken for the texts.
+        kind, names = type(texts).__name__, ", ".join(map(str, texts))
+        raise InputError(f"a {kind} of {names} came; expected texts, and not by name")
     return list(texts) if isinstance(texts, Iterator) else texts
 
 

@@ -1,6 +1,9 @@
 """A model folder answers texts from Python, in the order they came."""
 
+import collections
+import copy
 import json
+import pickle
 import threading
 
 import numpy as np
@@ -53,6 +56,12 @@ def test_a_generator_is_read_and_what_cannot_be_is_refused(model_dir):
     assert classify(text for text in TEXTS[:2]) == classify(TEXTS[:2])
     with pytest.raises(kbert.InputError, match="a dict of text came"):
         classify({"text": "good film"})
+
+    class DataFrame(collections.UserList):  # As that of pandas, which goes through its names.
+        columns = property(list)
+
+    with pytest.raises(kbert.InputError, match="a DataFrame of text came"):
+        classify(DataFrame(["text"]))
     with pytest.raises(kbert.InputError, match="batch_size=0; expected at least 1"):
         kbert.pipeline(folder, batch_size=0)
 
@@ -134,3 +143,14 @@ def test_folders_that_cannot_answer_are_named(tiny_config, tmp_path, model_dir):
     (model_dir() / "vocab.txt").unlink()
     with pytest.raises(kbert.InputError, match="vocab.txt"):
         kbert.pipeline(tmp_path / "m")
+
+
+def test_a_pipeline_can_be_copied_and_sent_to_another_process(model_dir):
+    classify = kbert.pipeline(model_dir())
+    expected = [answer["score"] for answer in classify(TEXTS)]
+    for again in (copy.deepcopy(classify), pickle.loads(pickle.dumps(classify))):
+        assert again.model is not classify.model
+        for weight in again.model.weights:  # The copy answers by its own weights, and not by the first one's.
+            weight.assign(np.asarray(weight) * 1.01)
+        assert [answer["score"] for answer in classify(TEXTS)] == expected
+        assert [answer["score"] for answer in again(TEXTS)] != expected

@@ -63,7 +63,8 @@ class AdaptableModel(TextModel):
     def enable_lora(self, rank: int, alpha: float | None = None) -> None:
         """Adds adapters to the attention and freezes all other weights of the encoder; heads stay trainable.
 
-        The outputs stay what they were. An optimizer is made for the weights that train when it first
+        The outputs stay what they were. An encoder that is frozen as a whole (`bert.trainable = False`) is so
+        no more, as its adapters would be too. An optimizer is made for the weights that train when it first
         sees them: call this before `compile` and `fit`, or compile again.
 
         Args:
@@ -84,6 +85,8 @@ class AdaptableModel(TextModel):
         self.build()
         encoder = self._encoder()
         own = encoder.weights
+        if not encoder.trainable:  # Keras asks the layer first, and the weight after it.
+            encoder.trainable = True
         for block in encoder.blocks:
             block.attention.enable_lora(rank, alpha)
         for weight in own:

@@ -37,6 +37,14 @@ class TextModel(keras.Model):
         with constant_kernels():
             super().export(filepath, format, verbose, input_signature, **kwargs)
 
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        if isinstance(self.loss, dict) and isinstance(y, dict) and not self.loss.keys() & y.keys():
+            raise ValueError(
+                f"targets are named {', '.join(y)}, losses {', '.join(self.loss)}; expected the names of "
+                f"outputs for both"
+            )
+        return super().compute_loss(x, y, y_pred, sample_weight, training)
+
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         # Outputs without a target, such as hidden states, are no predictions; Keras would ask for one.
         if isinstance(y, dict):
@@ -54,7 +62,8 @@ def as_features(inputs) -> dict:
     """The inputs as a dict, `token_ids` int32, without those that are None; a bare tensor is `token_ids`.
 
     Raises:
-        ValueError: A dict without `token_ids`, or ids that are ragged or of half precision.
+        ValueError: A dict without `token_ids` or with names that kbert does not know, or ids that are ragged
+            or of half precision.
     """
     if not isinstance(inputs, dict):
         inputs = {features.TOKEN_IDS: inputs}
@@ -63,6 +72,13 @@ def as_features(inputs) -> dict:
         raise ValueError(
             f"inputs have the keys {sorted(inputs)}; expected {features.TOKEN_IDS!r} and, optionally, "
             f"{features.SEGMENT_IDS!r} and {features.PADDING_MASK!r}"
+        )
+    unknown = [str(name) for name in inputs if name not in features.FEATURES]
+    if unknown:  # A mask by another name would be left out, and padding taken for tokens.
+        raise ValueError(
+            f"inputs have the unknown keys {sorted(unknown)}; expected {features.TOKEN_IDS!r} and, "
+            f"optionally, {features.SEGMENT_IDS!r} and {features.PADDING_MASK!r}; what your own layers read "
+            f"is for them alone"
         )
     ids = ops.convert_to_tensor(inputs[features.TOKEN_IDS])
     if hasattr(ids, "row_splits"):

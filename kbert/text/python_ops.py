@@ -87,7 +87,7 @@ class WordPieceTokenizer(tf.Module):
                 "this tokenizer runs in Python, which a SavedModel cannot hold; expected the one of "
                 "tensorflow-text: pip install tensorflow-text, on a system that has a wheel, and export there"
             )
-        return super()._trackable_children(save_type, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]  # pyright: ignore
+        return super()._trackable_children(save_type, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _ragged(function: Callable, texts, count: int) -> list[tf.RaggedTensor]:

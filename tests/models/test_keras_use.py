@@ -273,6 +273,14 @@ def test_two_replicas_train_as_one(name, dtype):
         np.testing.assert_allclose(two, one, atol=1e-5 if dtype == "float32" else 1e-3)
 
 
+def test_targets_by_other_names_than_outputs_are_refused():
+    case = CASES["BertClassifier"]
+    model = case.model_class(CONFIG, **case.arguments)
+    model.compile(loss=case.losses, run_eagerly=True)
+    with pytest.raises(ValueError, match="targets are named label, losses logits; expected the names of out"):
+        model.train_on_batch(case.inputs, {"label": case.targets["logits"]})
+
+
 #: What the fresh process does: nothing is told to it but the names of the files.
 FRESH = """
 import sys

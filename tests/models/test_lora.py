@@ -66,6 +66,15 @@ def test_outputs_before_training_are_unchanged(make, dtype, tiny_config):
         np.testing.assert_allclose(numpy_of(value).astype("float32"), before[name], atol=1e-6, err_msg=name)
 
 
+def test_adapters_of_an_encoder_that_was_frozen_train(tiny_config):
+    model = BertClassifier(tiny_config, num_classes=2)
+    model.build()
+    model.bert.trainable = False
+    model.enable_lora(2)
+    names = [weight.path.rsplit("/")[-1] for weight in model.trainable_weights]
+    assert names == ["lora_a", "lora_b"] * (2 * tiny_config.num_layers) + ["kernel", "bias"]
+
+
 def test_every_adapter_counts(tiny_config):
     model = adapted(tiny_config)
     before = numpy_of(model(INPUTS)["logits"])

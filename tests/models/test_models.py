@@ -43,6 +43,8 @@ def test_defaults_are_no_padding_and_first_segment(tiny_config):
         np.testing.assert_allclose(model(inputs)["pooled_output"], model(full)["pooled_output"], atol=1e-6)
     with pytest.raises(ValueError, match="token_ids"):
         model({"input_ids": tokens})
+    with pytest.raises(ValueError, match=r"unknown keys \['attention_mask'\]; .*'padding_mask'"):
+        model({"token_ids": tokens, "attention_mask": np.ones_like(tokens)})
 
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
