@@ -26,8 +26,8 @@ def run(main: Callable[[], None], backend: str = "tensorflow") -> None:
 
     Keras gets its `backend` here, whatever KERAS_BACKEND or a keras.json says that is meant for other work.
 
-    An `InputError`, an `OSError` with a file name or of a full disk or quota, and a wrong flag become one
-    line on stderr and exit code 2; a loss that is no number and a lost worker one line and exit code 1; a
+    An `InputError`, an `OSError` with a file name or of a full disk, quota or file, and a wrong flag become
+    one line on stderr and exit code 2; a loss that is no number and a lost worker one line and exit code 1; a
     process that failed one line and its exit code. Anything else is a defect and keeps its traceback (exit
     code 1).
     """
@@ -59,7 +59,7 @@ def _guarded(main: Callable[[], None], argv: list[str]) -> None:
     except subprocess.CalledProcessError as error:  # It has told why.
         _fail(f"{_name_of(error.cmd)} ended with code {error.returncode}", code=max(error.returncode, 1))
     except OSError as error:
-        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         _fail(f"{error.filename or 'what was to be written'}: {error.strerror}")
     except UnicodeEncodeError as error:

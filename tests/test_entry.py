@@ -14,8 +14,8 @@ from absl import flags
 from kbert import entry
 from kbert.errors import InputError
 
-DEEDS = ["nothing", "refuse", "open", "break", "system", "diverge", "fill", "exceed", "wait", "start", "tell",
-         "backend"]
+DEEDS = ["nothing", "refuse", "open", "break", "system", "diverge", "fill", "exceed", "outgrow", "wait",
+         "start", "tell", "backend"]
 flags.DEFINE_enum("do", "nothing", DEEDS, "What happens.")
 flags.DEFINE_integer("count", 1, "How often.", lower_bound=1)
 flags.DEFINE_string("input", None, "A file.", required=True)
@@ -32,6 +32,8 @@ def main():
         raise OSError(errno.ENOSPC, "No space left on device")
     if do == "exceed":
         raise OSError(errno.EDQUOT, "Disk quota exceeded")
+    if do == "outgrow":
+        raise OSError(errno.EFBIG, "File too large")
     if do == "diverge":
         raise FloatingPointError("the loss is nan at step 7")
     if do == "break":
@@ -78,6 +80,7 @@ def test_a_script_that_ends_well(script):
         (["--input=absent.txt", "--do=open"], "error: absent.txt: No such file or directory"),
         (["--input=x", "--do=fill"], "error: what was to be written: No space left on device"),
         (["--input=x", "--do=exceed"], "error: what was to be written: Disk quota exceeded"),
+        (["--input=x", "--do=outgrow"], "error: what was to be written: File too large"),
         (["--input=x", "--colour=red"], "error: Unknown command line flag 'colour'"),
         (["--input=x", "--count=0"], "error: flag --count=0: 0 is not a positive integer"),
         (["--input=x", "--count=many"], "error: flag --count=many: invalid literal"),
@@ -85,7 +88,19 @@ def test_a_script_that_ends_well(script):
         ([], "error: flag --input=None: Flag --input must have a value other than None"),
         (["--input=x", "stray"], "error: unexpected argument 'stray'"),
     ],
-    ids=["refused", "file", "disk", "quota", "flag", "range", "type", "choice", "required", "argument"],
+    ids=[
+        "refused",
+        "file",
+        "disk",
+        "quota",
+        "size",
+        "flag",
+        "range",
+        "type",
+        "choice",
+        "required",
+        "argument",
+    ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(script, arguments, message):
     code, output, errors = run(script, *arguments)
