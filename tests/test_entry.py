@@ -14,8 +14,8 @@ from absl import flags
 from kbert import entry
 from kbert.errors import InputError
 
-DEEDS = ["nothing", "refuse", "open", "break", "system", "diverge", "fill", "exceed", "outgrow", "wait", "start",
-         "tell", "backend"]
+DEEDS = ["nothing", "refuse", "open", "break", "system", "diverge", "fill", "exceed", "outgrow", "wait",
+         "start", "tell", "backend"]
 flags.DEFINE_enum("do", "nothing", DEEDS, "What happens.")
 flags.DEFINE_integer("count", 1, "How often.", lower_bound=1)
 flags.DEFINE_string("input", None, "A file.", required=True)
