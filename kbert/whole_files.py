@@ -5,6 +5,7 @@ import re
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from kbert.errors import InputError
 
 #: Of `gs://bucket/run`, also where `Path` has made one slash of two; not of C:/run or tfds:glue/rte.
 _ADDRESS = re.compile(r"([A-Za-z][\w+.-]+):/+(.*)", re.DOTALL)
+_DAY = 24 * 60 * 60  # In seconds.
 
 
 def write_whole(path: str | os.PathLike, text: str | Iterable[str]) -> None:
@@ -46,9 +48,10 @@ def process_mark() -> str:
 
 
 def remove_leavings(parent: Path, before: str, after: str) -> None:
-    """Removes the folders in which processes worked that were killed since.
+    """Removes the folders in which processes worked that were killed, a day ago or earlier.
 
-    Those of other machines stay: nothing is known of their processes.
+    Those of other machines stay: nothing is known of their processes. Nor is it of containers that share a
+    machine's name, and no save takes a day.
 
     Args:
         parent: Where they are.
@@ -58,8 +61,15 @@ def remove_leavings(parent: Path, before: str, after: str) -> None:
     of_machine = re.escape(f"{before}{socket.gethostname()}-")
     for path in [*parent.iterdir()]:
         owner = re.fullmatch(rf"{of_machine}(\d+){after}", path.name)
-        if owner and path.is_dir() and not _is_running(int(owner[1])):
+        if owner and path.is_dir() and _is_old(path) and not _is_running(int(owner[1])):
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_old(path: Path) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime > _DAY
+    except FileNotFoundError:  # Its owner was faster.
+        return False
 
 
 def _is_running(process: int) -> bool:

@@ -108,12 +108,15 @@ def test_leavings_of_processes_that_are_gone_are_removed(tmp_path):
     gone.wait()
     mark = process_mark()
     left = [f".m.{mark.replace(str(os.getpid()), str(gone.pid))}.partial"]
+    fresh = f".m.{mark.replace(str(os.getpid()), str(2**22 + 1))}.partial"  # Above what Linux gives.
     others = [f".m.{mark}.partial", f".m.another-{gone.pid}.partial", f".m2{left[0][2:]}", ".m.partial"]
     for name in (*left, *others):
         (tmp_path / name / "before").mkdir(parents=True)
+        os.utime(tmp_path / name, (0, 0))
+    (tmp_path / fresh).mkdir()
     (tmp_path / f"{left[0]}.txt").touch()
     remove_leavings(tmp_path, ".m.", r"\.partial")
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, f"{left[0]}.txt"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, fresh, f"{left[0]}.txt"])
 
 
 def test_what_a_killed_save_left_is_cleared_by_the_next_one(tmp_path, monkeypatch):
@@ -125,6 +128,7 @@ def test_what_a_killed_save_left_is_cleared_by_the_next_one(tmp_path, monkeypatc
                 raise RuntimeError
         hidden = [path for path in tmp_path.rglob(".*")]
         assert len(hidden) == 1 and (hidden[0].parent == tmp_path / "m") == there
+        os.utime(hidden[0], (0, 0))
         with staged(tmp_path / "m") as staging:
             (staging / "file").touch()
         assert [path.name for path in tmp_path.rglob("*")] == ["m", "file"]

@@ -67,6 +67,7 @@ def test_what_a_killed_export_left_is_cleared_by_the_next_one(make_module, tmp_p
     monkeypatch.setattr(os, "getpid", lambda: 2**22 + 1)  # Above what Linux gives.
     for name in (f".tmp-{saved_model.process_mark()}-x1", ".tmp-3"):
         (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (0, 0))
     with pytest.raises(KeyboardInterrupt):
         export(make_module(), tmp_path)
     assert os.listdir(tmp_path) == [".tmp-3"]
