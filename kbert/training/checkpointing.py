@@ -1,11 +1,12 @@
 """Checkpoints of a run: written beside and renamed, checked when read, two of them kept."""
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,11 @@ import numpy as np
 from absl import logging
 
 from kbert.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows.
+    fcntl = None
 
 _FILE = re.compile(r"step-(\d{9})\.npz")
 _NOTES = "notes"
@@ -60,6 +66,25 @@ class Checkpoints:
         self.settings = json.loads(json.dumps(settings or {}))  # As they will be read.
         self.may_differ = may_differ
         self.marks = marks or {}
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps other runs out of the folder, as long as it is entered and the process lives.
+
+        Where the system or the file system has no locks, nobody is kept out.
+
+        Raises:
+            InputError: Another run is in it; both would write the same files, and take each other's weights.
+        """
+        is_new = not self.folder.exists()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with _locked(self.folder):
+                yield
+        finally:
+            if is_new:
+                with contextlib.suppress(OSError):  # There are checkpoints in it.
+                    self.folder.rmdir()
 
     def steps(self) -> list[int]:
         """The steps of which there is a file, the latest first."""
@@ -185,6 +210,26 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
             f"{path}: could not be written ({error.strerror}); what was saved before is intact: make room "
             f"and give the same command again"
         ) from error
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"{folder}: another process trains into it; wait for its end, or name another folder"
+            ) from error
+        except OSError as error:
+            logging.warning("%s: cannot be locked (%s); train into it one run at a time", folder, error)
+        yield
+    finally:
+        os.close(descriptor)  # Which ends the lock, as the end of the process does.
 
 
 def _flush_folder(folder: Path) -> None:

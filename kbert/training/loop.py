@@ -86,7 +86,7 @@ def fit(
 
     Raises:
         FloatingPointError: The loss is not finite, or a weight that was to be measured or saved.
-        InputError: A checkpoint cannot be written, or is of another run.
+        InputError: A checkpoint cannot be written, or is of another run, or one is training there now.
         Terminated: SIGTERM came, and the run was saved: exit code 75.
         ValueError: The dataset ended too early or is not of pairs, no weight of the model trains, a count is
             below 1, or the optimizer scales the loss, which `fit` does.
@@ -104,9 +104,15 @@ def fit(
         model, optimizer, objective, counts or {}, accumulate, loss_scale, parts, adversary, unfreezing
     )
     run = _Run(steps, dataset, steps_per_epoch, checkpoints)
-    state = run.state
-    if checkpoints is not None:
-        state.restore(checkpoints, run.over_workers)
+    with run.held_folder():
+        return _train(run, epochs, callbacks, evaluate, steps_per_call)
+
+
+def _train(run: "_Run", epochs, callbacks, evaluate, steps_per_call) -> list[dict[str, float]]:
+    """The run, from where it is on; arguments as of `fit`."""
+    model, state, steps_per_epoch = run.steps.model, run.state, run.steps_per_epoch
+    if run.checkpoints is not None:
+        state.restore(run.checkpoints, run.over_workers)
     spread_seeds(model)
     model.stop_training = state.stopped
     total_steps = epochs * steps_per_epoch
@@ -114,9 +120,9 @@ def fit(
         list(callbacks), model=model, epochs=epochs, steps=steps_per_epoch, add_history=False,
         first_step=state.step, history=state.history, counts=tuple(run.steps.counts),
     )  # fmt: skip
-    with _optimizer_of(model, optimizer):
+    with _optimizer_of(model, run.steps.optimizer):
         calls.on_train_begin()
-        with StopSignals(held=checkpoints is not None) as signals:
+        with StopSignals(held=run.checkpoints is not None) as signals:
             begun = None
             while run.has_done_epoch or (state.step < total_steps and not model.stop_training):
                 epoch = len(state.history)
@@ -138,7 +144,7 @@ def fit(
                 is_due = run.has_done_epoch and evaluate is not None
                 run.save(now=signals.agreed or model.stop_training or is_due or len(state.history) > epoch)
                 signals.leave()
-        optimizer.finalize_variable_values(model.trainable_variables)
+        run.steps.optimizer.finalize_variable_values(model.trainable_variables)
         calls.on_train_end()
     return state.history
 
@@ -188,6 +194,12 @@ class _Run:
         )
         self._iterator = None
         self._pace = _Pace()
+
+    def held_folder(self) -> contextlib.AbstractContextManager:
+        """Keeps other runs out of the folder of the checkpoints; the chief does it for all workers."""
+        if self.checkpoints is None or not is_chief(self.strategy):
+            return contextlib.nullcontext()
+        return self.checkpoints.held()
 
     @property
     def has_done_epoch(self) -> bool:

@@ -1,5 +1,6 @@
 """A run that was stopped anywhere gives, bit for bit, what one gives that was not."""
 
+import errno
 import json
 import os
 import random
@@ -283,6 +284,33 @@ def test_another_run_is_refused(tmp_path):
         Checkpoints(tmp_path / "other", settings={"seed": 1, "sizes": (1, 2)}).restore(
             [keras.Variable([1.0, 2.0])]
         )
+
+
+def test_a_folder_that_another_run_trains_into_is_refused(whole, tmp_path):
+    """Both would write the same files; one of them would end with the other's weights."""
+    folder, refused = tmp_path / "checkpoints", "checkpoints: another process trains into it; wait"
+
+    def start_again():
+        with pytest.raises(InputError, match=refused):
+            small_run.run(tmp_path)
+
+    assert_same(small_run.run(tmp_path, callbacks=[StopAt(18, start_again)]), whole, tmp_path)
+    with Checkpoints(tmp_path / "new").held():
+        pass
+    assert folder.exists() and not (tmp_path / "new").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="locks of Linux")
+def test_where_there_are_no_locks_runs_go_on(tmp_path, monkeypatch, caplog):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with Checkpoints(tmp_path).held(), Checkpoints(tmp_path).held():
+        assert "cannot be locked ([Errno 37] No locks available)" in caplog.text
+    monkeypatch.setattr("kbert.training.checkpointing.fcntl", None)  # As on Windows.
+    with Checkpoints(tmp_path).held(), Checkpoints(tmp_path).held():
+        pass
 
 
 def test_every_dtype_comes_back(tmp_path):
