@@ -4,6 +4,7 @@ import functools
 import importlib
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from kbert.config import BertConfig
 from kbert.entry import quieten_tensorflow
 
 ROOT = Path(__file__).resolve().parent.parent
+BEGUN = time.monotonic()
 
 # Special tokens and marks; words and pieces; accents; CJK; emoji, one of them of two code points; letters.
 TINY_VOCAB = """
@@ -39,6 +41,20 @@ quieten_tensorflow()
 # The layers run on other backends too: KERAS_BACKEND=jax pytest tests/layers tests/models
 if os.environ.setdefault("KERAS_BACKEND", "tensorflow") == "tensorflow":
     _configure_tensorflow()
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--slow_minutes", type=float, help="Minutes after which no slow test begins; the others all run."
+    )
+
+
+@pytest.hookimpl(tryfirst=True)  # Before fixtures that may take long themselves.
+def pytest_runtest_setup(item):
+    """Keeps a run on a slow machine within its limit; what was left out is told as skipped."""
+    minutes = item.config.getoption("slow_minutes")
+    if minutes is not None and item.get_closest_marker("slow") and time.monotonic() > BEGUN + 60 * minutes:
+        pytest.skip(f"slow, and --slow_minutes={minutes:g} are over on this machine")
 
 
 @pytest.hookimpl(tryfirst=True)  # Before `-m "not slow"` is applied.
