@@ -6,9 +6,8 @@ dropout and batch size are the same, and outputs are decoded and scored by the s
 batches, drawn at random, as transformers' Trainer draws them, and padded to the longest row of each. kbert
 computes as its default says (bfloat16 where that is fast); transformers in float32, and with the first seed
 in bfloat16 by autocast (left out where torch is far slower in it), or with --nopeer_float32 in bfloat16
-alone, with all seeds. Two things are as each
-has them by default: Adam's epsilon, 1e-6 in kbert and 1e-8 in torch, and that kbert answers the dev rows in
-float32, transformers as it trained.
+alone, with all seeds. Two things are as each has them by default: Adam's epsilon, 1e-6 in kbert and 1e-8 in
+torch, and that kbert answers the dev rows in float32, transformers as it trained.
 Seconds are those of training and of answering the dev rows, for kbert after each epoch, without start-up,
 reading and tokenizing. Each run is in results.json as soon as it is done; the same command goes on where it
 was stopped.

@@ -88,19 +88,7 @@ def test_a_script_that_ends_well(script):
         ([], "error: flag --input=None: Flag --input must have a value other than None"),
         (["--input=x", "stray"], "error: unexpected argument 'stray'"),
     ],
-    ids=[
-        "refused",
-        "file",
-        "disk",
-        "quota",
-        "size",
-        "flag",
-        "range",
-        "type",
-        "choice",
-        "required",
-        "argument",
-    ],
+    ids="refused file disk quota size flag range type choice required argument".split(),
 )
 def test_wrong_input_is_one_line_and_exit_code_2(script, arguments, message):
     code, output, errors = run(script, *arguments)
